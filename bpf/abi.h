@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Everything that crosses between the kernel programs and user space: every constant, enum
+ * and struct, once. clang reads this file through agent.h, cffi reads the same bytes, and a
+ * test compares the layouts the two made of it. So it keeps to what cffi's parser accepts:
+ * no include guard, no expression in a #define, no static assert (those are in agent.h).
+ *
+ * tgid and tid are numbers at the agent's pid namespace level. Times are nanoseconds since
+ * boot, suspend included (CLOCK_BOOTTIME), unless a name says otherwise.
+ */
+
+#define COMM_LENGTH 16
+#define MAX_FRAMES 127
+/* A process's executable ranges: chunks of a power of two, so that indexes can be masked. */
+#define RANGES_PER_CHUNK 64
+#define RANGE_CHUNKS 8
+#define PATH_LENGTH 4096
+
+/* Why a user stack ends where it does. */
+enum stack_end {
+	STACK_COMPLETE = 0,		/* the bottom was reached: frame pointer 0 */
+	STACK_TRUNCATED = 1,		/* MAX_FRAMES and more to come */
+	STACK_OUTSIDE_MAPPINGS = 2,	/* next address is in no recorded executable range */
+	STACK_UNMAPPED_PROCESS = 3,	/* the process has no recorded ranges yet */
+	STACK_UNREADABLE = 4,		/* stack memory absent or paged out */
+	STACK_KERNEL = 5,		/* not a user stack: signed offsets from _text */
+	STACK_BAD_FRAME_POINTER = 6,	/* frame pointer does not grow: code without one */
+};
+
+/* One instruction pointer list, leaf first. Return addresses are as found on the stack. */
+struct stack {
+	__u32 length;
+	__u32 end;			/* enum stack_end */
+	__u64 addresses[MAX_FRAMES];
+};
+
+/* What samples are counted by. The three identity fields tell pid reuse and exec apart. */
+struct sample_key {
+	__u32 tgid;
+	__u32 tid;			/* 0 unless threads are told apart */
+	__u64 start_time;
+	__u64 exec_id;
+	__u64 user_stack;		/* key in stacks_N, 0: none */
+	__u64 kernel_stack;		/* key in stacks_N, 0: none */
+	char comm[COMM_LENGTH];
+};
+
+/* What the collector tells the programs. */
+struct control {
+	__u64 heartbeat;		/* CLOCK_MONOTONIC ns of the collector's last sign of life */
+	__u64 sequence;			/* number of the window being filled; its low bit is the set */
+};
+
+/*
+ * One counter struct per CPU. The first OUTCOMES fields are the outcomes: every sample raises
+ * exactly one of them. Field names are metric names.
+ */
+#define OUTCOMES 10
+struct counters {
+	__u64 recorded;
+	__u64 skipped_idle;
+	__u64 skipped_no_heartbeat;
+	__u64 skipped_pid_namespace;
+	__u64 skipped_exiting;
+	__u64 lost_stacks_full;
+	__u64 lost_samples_full;
+	__u64 lost_stack_collision;
+	__u64 lost_map_busy;
+	__u64 lost_internal;
+
+	/* How the user stacks of recorded samples ended. */
+	__u64 user_complete;
+	__u64 user_truncated;
+	__u64 user_outside_mappings;
+	__u64 user_unmapped_process;
+	__u64 user_unreadable;
+	__u64 user_bad_frame_pointer;
+
+	__u64 events_sent;
+	__u64 events_lost;
+	__u64 ranges_truncated;
+	__u64 ranges_full;
+};
+
+enum event_type {
+	EVENT_EXEC = 1,			/* a process runs a new program */
+	EVENT_EXIT = 2,			/* the last thread of a process with known ranges ended */
+	EVENT_MISS = 3,			/* a sampled address lies in no recorded range */
+};
+
+struct event {
+	__u32 type;			/* enum event_type */
+	__u32 tgid;
+	__u64 start_time;
+	__u64 exec_id;
+};
+
+/* Iterators write a sequence of records; each begins with its kind and its size in bytes. */
+enum record_kind {
+	RECORD_MAPPING = 1,
+	RECORD_TASK = 2,
+	RECORD_END = 3,
+};
+
+enum mapping_flag {
+	MAPPING_WRITABLE = 1,
+	MAPPING_SHARED = 2,
+	MAPPING_ANONYMOUS = 4,
+	MAPPING_VDSO = 8,
+	MAPPING_PATH_TRUNCATED = 16,
+};
+
+/* An executable mapping; the path, without a NUL, follows up to `size`. */
+struct mapping_record {
+	__u32 kind;
+	__u32 size;
+	__u32 tgid;
+	__u32 flags;			/* enum mapping_flag */
+	__u64 start_time;
+	__u64 exec_id;
+	__u64 start;
+	__u64 end;
+	__u64 offset;			/* in the file, bytes */
+	__u64 inode;
+	__u64 file_size;
+	__u64 fs_magic;			/* super_block.s_magic */
+	__u32 device;			/* kernel dev_t: major << 20 | minor */
+	__u32 reserved;
+};
+
+struct task_record {
+	__u32 kind;
+	__u32 size;
+	__u32 tgid;
+	__u32 tid;
+	__u64 start_time;
+	__u64 exec_id;
+	__u64 cgroup_id;
+	__u32 parent_tgid;
+	__u32 uid;
+	__u32 kernel_thread;
+	__u32 reserved;
+	char comm[COMM_LENGTH];
+};
+
+/* The last record of a complete walk: how many records went before. */
+struct end_record {
+	__u32 kind;
+	__u32 size;
+	__u64 records;
+};
