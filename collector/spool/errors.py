@@ -10,3 +10,7 @@ class SpoolError(Exception):
 
 class SpoolFullError(SpoolError):
     """No room for another window, even after the oldest were evicted. Nothing was written."""
+
+
+class SpoolUnreadableError(SpoolError):
+    """A file that is refused now and may be readable later: permissions, descriptors, memory."""

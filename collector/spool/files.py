@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
 
-from collector.spool.errors import SpoolError
+from collector.spool.errors import SpoolError, SpoolUnreadableError
 
 # Readable by the group that both halves share, and by nobody else.
 MODE = 0o640
+
+# A link, a device without a driver, a bad block: as it will be next time.
+_LASTING = {errno.ELOOP, errno.ENXIO, errno.EIO}
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -47,7 +51,8 @@ def read_beginning(directory: int, name: str, length: int) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise SpoolError(f"{name}: {error.strerror}") from error
+        kind = SpoolError if error.errno in _LASTING else SpoolUnreadableError
+        raise kind(f"{name}: {error.strerror}") from error
 
 
 def write(directory: int, name: str, data: bytes) -> None:

@@ -32,10 +32,19 @@ class SpoolReader:
         names = os.listdir(self._directory)  # noqa: PTH208 -- a descriptor has no path
         return sorted(name for name in names if name > after and number_of(name) is not None)
 
+    def has(self, name: str) -> bool:
+        """True if there is something of that name."""
+        try:
+            os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
     def read(self, name: str) -> tuple[Header, bytes]:
         """Header and payload of a window, checked.
 
-        Raises SpoolError, or FileNotFoundError if it is gone.
+        Raises SpoolError, its kind SpoolUnreadableError if a later try may succeed, or
+        FileNotFoundError if it is gone.
         """
         data = files.read(self._directory, name, MAX_FILE)
         try:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipper process: opens what it needs, closes the door, ships until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from collector import sandbox
+from collector.config import ConfigError, Destination, ShipConfig, load
+from collector.sandbox import roles
+from collector.ship.backoff import Backoff
+from collector.ship.state import retire_others
+from collector.ship.stop import Stop
+from collector.spool import files
+from collector.spool.errors import SpoolError
+
+
+def main(argv: list[str]) -> int:
+    """`ship --config FILE`. Status 0 when told to stop, 1 on failure, 2 for a bad config."""
+    options = _options(argv)
+    try:
+        return _run(load(options.config, ShipConfig), options)
+    except ConfigError as error:
+        print(f"parca-agent ship: {error}", file=sys.stderr)
+        return 2
+    except (SpoolError, sandbox.SandboxError, OSError) as error:
+        print(f"parca-agent ship: {error}", file=sys.stderr)
+        return 1
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="ship", description=__doc__)
+    parser.add_argument("--config", required=True, type=Path)
+    parser.add_argument("--poll-seconds", type=float, default=1.0)
+    parser.add_argument("--retry-base-seconds", type=float, default=1.0)
+    return parser.parse_args(argv)
+
+
+def _run(config: ShipConfig, options: argparse.Namespace) -> int:
+    stop = Stop()
+    stop.on_signals()
+    state = files.open_directory(Path(config.state_dir))
+    retire_others(Path(config.state_dir), state, [one.name for one in config.destinations])
+    if not config.destinations:
+        _close_door(config)
+        stop.wait()
+        return 0
+    from collector.ship.fleet import Fleet  # noqa: PLC0415 -- brings grpc, of use from here on
+
+    backoff = Backoff(base=options.retry_base_seconds)
+    fleet = Fleet(config, state, stop=stop, poll_seconds=options.poll_seconds, backoff=backoff)
+    _close_door(config)
+    status = fleet.run()
+    sys.stderr.flush()
+    # A request may still be in flight in a thread; the interpreter would wait for it.
+    os._exit(status)
+
+
+def _close_door(config: ShipConfig) -> None:
+    """Before the first thread and the first connection."""
+    ports = {int(one.address.rpartition(":")[2]) for one in config.destinations}
+    readable = {path for one in config.destinations for path in _readable(one)}
+    sandbox.close(
+        roles.ship(
+            config.spool_dir, config.state_dir, *sorted(readable), tcp_ports=tuple(sorted(ports))
+        )
+    )
+
+
+def _readable(destination: Destination) -> set[str]:
+    """Directories of its credentials: a rule for the file itself would not survive a new one."""
+    paths = (destination.ca_file, destination.bearer_token_file)
+    return {str(Path(path).parent) for path in paths if path}
