@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Iterator programs: a link made from a held program descriptor, then read to the end."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from libbpf._libbpf import lib
+from libbpf.errors import BpfError, check
+from libbpf.maps import BPF_F_RDONLY
+
+CHUNK = 65536
+RETRY_SECONDS = 0.001
+
+
+def open_program(path: str) -> int:
+    """Descriptor of the program pinned at `path`, opened for reading."""
+    return check(lib.pa_obj_get(os.fsencode(path), BPF_F_RDONLY), "BPF_OBJ_GET", path)
+
+
+def read(program: int, name: str, *, tid: int = 0, limit: int = 64 << 20) -> bytes:
+    """All the iterator writes: of one thread, or of everything when tid is 0.
+
+    Raises BpfError, with ESRCH when the thread is gone and EFBIG past `limit` bytes. May wait on
+    the mmap lock of the process it reads: call it from a thread that may wait.
+    """
+    fd = check(lib.pa_iterator_open(program, tid), "BPF_ITER_CREATE", name)
+    try:
+        return _read_all(fd, name, limit)
+    finally:
+        os.close(fd)
+
+
+def _read_all(fd: int, name: str, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        try:
+            part = os.read(fd, CHUNK)
+        except BlockingIOError:  # the walk gave the CPU back: seq_file asks to come again
+            time.sleep(RETRY_SECONDS)
+            continue
+        except OSError as error:
+            raise BpfError("read", name, error.errno or 0) from error
+        if not part:
+            return b"".join(parts)
+        size += len(part)
+        if size > limit:
+            raise BpfError("read", name, 27)  # EFBIG
+        parts.append(part)
