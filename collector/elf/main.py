@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The role `elf`: a process that reads executables and can do nothing else.
+
+It is started when a connection waits on the socket named "elf" (systemd's socket activation
+protocol: LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, descriptors from 3) and ends by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from collector.elf import limits
+from collector.elf.worker import Worker
+from collector.sandbox import SandboxError, close, roles
+
+_FIRST_DESCRIPTOR = 3
+_NAME = "elf"
+_MANY = 1 << 20
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 0 when there is no more work, 1 when it could not be started safely."""
+    if argv:
+        print("elf takes no arguments", file=sys.stderr)
+        return 2
+    try:
+        listener = _listener()
+        limits.apply()
+        wear = limits.Wear()
+        close(roles.elf())
+    except (SandboxError, OSError, LookupError, ValueError) as error:
+        print(f"elf: {error}", file=sys.stderr)
+        return 1
+    Worker(listener, wear).run()
+    return 0
+
+
+def _listener() -> socket.socket:
+    """The inherited listening socket; every other inherited descriptor above 2 is closed."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        raise LookupError("no socket was passed: LISTEN_PID is not this process")
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    if _NAME not in names[:count]:
+        raise LookupError(f"no socket named {_NAME} was passed: LISTEN_FDNAMES is {names}")
+    fd = _FIRST_DESCRIPTOR + names.index(_NAME)
+    os.closerange(_FIRST_DESCRIPTOR, fd)
+    os.closerange(fd + 1, _MANY)
+    os.set_inheritable(fd, False)
+    return socket.socket(fileno=fd)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes over the ELF worker's socket, the same in both directions.
+
+    4 bytes     big-endian length n of what follows, 0 < n <= MAX_MESSAGE
+    n bytes     one JSON object in UTF-8
+
+A request brings the executable as an SCM_RIGHTS descriptor beside its first byte.
+
+    {"op": "describe"}                   -> {"build_id": hex, "build_id_type": "gnu" | "hash",
+                                             "segments": [[offset, vaddr, filesz], ...]}
+    {"op": "names", "addresses": [a, ..]} -> {"names": [[start, end, name | null], ...]}
+    either                               -> {"error": why the file cannot be used}
+
+An answer of names holds for its whole range [start, end); null says that no symbol covers it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+MAX_MESSAGE = 1 << 20
+MAX_ADDRESSES = 512
+"""Of one request: as many names of the longest kind still fit into one answer."""
+
+HEADER_SIZE = 4
+
+
+class WireError(Exception):
+    """The other side does not speak this protocol."""
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Length and JSON. Raises WireError when it would be larger than MAX_MESSAGE."""
+    body = json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(body) > MAX_MESSAGE:
+        raise WireError(f"a message of {len(body)} bytes")
+    return len(body).to_bytes(HEADER_SIZE, "big") + body
+
+
+def body_size(header: bytes) -> int:
+    """The n of a whole header. Raises WireError when it is out of bounds."""
+    size = int.from_bytes(header, "big")
+    if not 0 < size <= MAX_MESSAGE:
+        raise WireError(f"a message of {size} bytes")
+    return size
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """Any bytes give an object or WireError."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not JSON: {type(error).__name__}") from error
+    if not isinstance(message, dict):
+        raise WireError("not an object")
+    return message
