@@ -13,7 +13,7 @@ from ctl.units import ago, count, size
 WIDTH = 80
 INDENT = 11
 DIGEST = 16  # characters of a hash; --json shows all
-_ROW = "{:<10} {:>7} {:<16} {:>7} {:>6} {:>6} {:>6} {:<9} {:>3} {:>3}"
+_ROW = "{:<10} {:>7} {:<16} {:>6} {:>5} {:>6} {:>6} {:<9} {:>3} {:>3}"
 _HEAD = _ROW.format(
     "PROCESS", "PID", "USER", "CPU s", "CPU %", "RSS", "PSS", "I P E B A", "NNP", "SEC"
 )
@@ -60,8 +60,9 @@ def _facts(status: Snapshot) -> Iterator[str]:
     )
     for upload in status.uploads:
         yield from _upload(upload)
-    landlock = f"Landlock ABI {status.sandbox.landlock_abi}"
-    yield _line("sandbox", "seccomp" if status.sandbox.seccomp else "no seccomp", landlock)
+    sandbox = status.sandbox
+    filtered = f"{sandbox.system_calls} system calls allowed"
+    yield _line("sandbox", filtered, f"Landlock ABI {sandbox.landlock_abi}")
     yield from _versions(status)
 
 

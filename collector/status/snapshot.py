@@ -53,12 +53,13 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Where the samples went. Every sample has exactly one outcome."""
+    """Where the samples went. Every sample has exactly one outcome, and each outcome's name is
+    that of its field in `struct counters` of bpf/abi.h: recorded, skipped_…, lost_…"""
 
-    total: Annotated[int, "sum of all outcomes, since the loader loaded this generation"]
-    per_second: Annotated[float, "samples per second over the newest window"]
-    dropped: Annotated[int, "samples whose outcome is a loss, since the generation was loaded"]
-    dropped_per_second: Annotated[float, "losses per second over the newest window"]
+    total: Annotated[int, "recorded and lost, since the loader loaded this generation"]
+    per_second: Annotated[float, "the same per second, over the newest window"]
+    dropped: Annotated[int, "lost, since the generation was loaded"]
+    dropped_per_second: Annotated[float, "the same per second, over the newest window"]
     outcomes: Annotated[dict[str, int], "outcome to samples, since the generation was loaded"]
     outcomes_per_second: Annotated[dict[str, float], "the same per second, over the newest window"]
 
@@ -68,9 +69,8 @@ class Stacks:
     """Different stacks, and how many user stacks reach their bottom."""
 
     last_window: Annotated[int, "different stacks in the newest window"]
-    user_samples: Annotated[int, "drained samples that have a user stack"]
-    user_samples_complete: Annotated[int, "those of them whose user stack was walked to its end"]
-    user_complete_percent: Annotated[float, "the second as a share of the first; 0 without samples"]
+    user_ends: Annotated[dict[str, int], "how user stacks ended, to samples: the `user_` counters"]
+    user_complete_percent: Annotated[float, "share of those that reached the bottom; 0 of none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Spool:
     max_bytes: Annotated[int, "quota"]
     oldest_age_seconds: Annotated[float, "age of the oldest window; 0 when empty"]
     writable: Annotated[bool, "whether the newest attempt to write succeeded"]
-    counters: Annotated[dict[str, int], "written, evicted, refused, torn, … by the spool's names"]
+    counters: Annotated[dict[str, int], "what became of every window, by the spool's own names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +115,22 @@ class Upload:
     windows: Annotated[int, "windows acknowledged"]
     bytes: Annotated[int, "their size as sent"]
     pending: Annotated[int, "windows in the spool that are newer than the acknowledged one"]
-    last_error: Annotated[str, "newest failure; empty after a success"]
+    last_error: Annotated[str, "newest failure, if nothing was acknowledged since"]
+    counters: Annotated[dict[str, int], "attempts, parked, …, by the cursor's own names"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What the collector has given up, as its own sandbox reports it."""
+    """What the collector has given up, as its own sandbox reads it back from the kernel. The
+    privilege table of parca-agent-ctl asks /proc instead of taking this word."""
 
-    landlock_abi: Annotated[int, "Landlock ABI in force; 0 where the kernel has none"]
-    seccomp: Annotated[bool, "whether the filter is loaded"]
-    notes: Annotated[tuple[str, ...], "what this kernel could not give"]
+    uid: Annotated[int, "effective uid"]
+    capabilities: Annotated[int, "capabilities left: 0"]
+    no_new_privs: Annotated[bool, "whether no execve can gain a privilege"]
+    seccomp: Annotated[int, "2: system calls are filtered"]
+    system_calls: Annotated[int, "system calls the filter lets through"]
+    landlock_abi: Annotated[int, "Landlock ABI of the kernel; 0 where it has none"]
+    landlock: Annotated[tuple[str, ...], "kinds of access Landlock restricts here"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def test_the_table():
     lines = render(document()).split("\n")
     assert lines[0] == "parca-agent 0.1.0 on host-1: ok"
     assert "samples    28,000 (38.0/s), 2 lost (0.0/s)" in lines
-    assert "maps       12.0 MiB, fullest is counts_0 with 1.3 %" in lines
+    assert "maps       12.0 MiB, fullest is samples_0 with 1.3 %" in lines
     assert "upload     main, 75 windows acknowledged, newest 3 s ago, 0 wait" in lines
     row = next(line for line in lines if line.startswith("collector"))
     assert row.split()[-7:] == ["0", "0", "0", "0", "0", "1", "2"]

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import dataclasses
 
+from collector.status.assemble import samples, stacks
 from collector.status.snapshot import (
     SCHEMA,
     MapFill,
     Processes,
-    Samples,
     Sampling,
     Sandbox,
     Snapshot,
     Spool,
-    Stacks,
     Upload,
     Versions,
 )
@@ -44,24 +43,15 @@ HEALTHY = Snapshot(
         windows=75,
         seconds_since_window=3.2,
     ),
-    samples=Samples(
-        total=28_000,
-        per_second=38.0,
-        dropped=2,
-        dropped_per_second=0.0,
-        outcomes={"counted": 27_998, "table_full": 2},
-        outcomes_per_second={"counted": 38.0, "table_full": 0.0},
+    samples=samples(
+        {"recorded": 27_998, "skipped_idle": 110_000, "lost_samples_full": 2},
+        {"recorded": 38.0, "skipped_idle": 152.0, "lost_samples_full": 0.0},
     ),
-    stacks=Stacks(
-        last_window=212,
-        user_samples=20_000,
-        user_samples_complete=19_260,
-        user_complete_percent=96.3,
-    ),
+    stacks=stacks(212, {"recorded": 27_998, "user_complete": 963, "user_unreadable": 37}),
     processes=Processes(tracked=143, mapped=43, last_window=12, exited_before_mapped=5),
     maps=(
-        MapFill(name="counts_0", entries=212, max_entries=16_384, memory_bytes=4 << 20),
-        MapFill(name="ranges", entries=None, max_entries=65_536, memory_bytes=8 << 20),
+        MapFill(name="samples_0", entries=212, max_entries=16_384, memory_bytes=4 << 20),
+        MapFill(name="executable_ranges", entries=None, max_entries=8_192, memory_bytes=8 << 20),
     ),
     map_memory_bytes=12 << 20,
     spool=Spool(
@@ -70,20 +60,29 @@ HEALTHY = Snapshot(
         max_bytes=512 << 20,
         oldest_age_seconds=750.0,
         writable=True,
-        counters={"written": 75, "evicted": 0},
+        counters={"written": 75, "evicted_unacknowledged": 0},
     ),
     uploads=(
         Upload(
             destination="main",
-            acknowledged="0000000000000075",
+            acknowledged="000000000000004b.window",
             acknowledged_age_seconds=3.0,
             windows=75,
             bytes=880_000,
             pending=0,
             last_error="",
+            counters={"attempts": 0, "parked": 0, "corrupt": 0, "vanished": 0},
         ),
     ),
-    sandbox=Sandbox(landlock_abi=2, seccomp=True, notes=()),
+    sandbox=Sandbox(
+        uid=990,
+        capabilities=0,
+        no_new_privs=True,
+        seccomp=2,
+        system_calls=60,
+        landlock_abi=2,
+        landlock=("files",),
+    ),
     elf_worker_failing=False,
     counters={"symbolize.refused_remote": 1, "status.answered": 4},
 )

@@ -17,7 +17,7 @@ def uploading(**values):
 
 
 def filled(entries):
-    item = MapFill(name="counts_0", entries=entries, max_entries=100, memory_bytes=1)
+    item = MapFill(name="samples_0", entries=entries, max_entries=100, memory_bytes=1)
     return dataclasses.replace(HEALTHY, maps=(item,))
 
 
@@ -46,7 +46,7 @@ def test_no_profile_is_a_failure(snapshot, reason):
             dataclasses.replace(HEALTHY, elf_worker_failing=True),
             "the ELF worker fails: user frames have no names",
         ),
-        (filled(91), "map counts_0 holds 91 of 100 elements"),
+        (filled(91), "map samples_0 holds 91 of 100 elements"),
         (
             uploading(acknowledged_age_seconds=301.0, pending=31),
             "main: 31 windows wait, silent for 301 s",
@@ -69,7 +69,7 @@ def test_loss_lateness_and_limits_degrade(snapshot, reason):
         filled(90),
         filled(None),
         uploading(acknowledged_age_seconds=301.0, pending=1),
-        changed("sandbox", landlock_abi=0, notes=("no Landlock",)),
+        changed("sandbox", landlock_abi=0, landlock=()),
     ],
 )
 def test_within_limits_is_ok(snapshot):
