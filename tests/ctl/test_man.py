@@ -26,7 +26,7 @@ def test_every_option_is_described():
 
 def test_every_exit_status_is_described():
     codes = [value for name, value in vars(ctl).items() if name.startswith("EXIT_")]
-    assert sorted(codes) == [int(code) for code in re.findall(r"^\.B (\d)$", TEXT, re.MULTILINE)]
+    assert sorted(codes) == [int(code) for code in re.findall(r"\n\.TP\n\.B (\d)\n", TEXT)]
 
 
 def test_the_page_is_well_formed():
