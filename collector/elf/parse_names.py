@@ -18,13 +18,13 @@ def safe_name(raw: bytes) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` with every character that does not print written as an escape."""
+    """`text` with every character that does not print written as an escape.
+
+    By repr: the codec unicode_escape is a module of its own, out of reach behind the door.
+    """
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def shortened(text: str) -> str:

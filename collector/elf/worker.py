@@ -64,7 +64,8 @@ class Worker:
                     raise WireError(f"{len(descriptors)} descriptors")
                 header = first + receive(connection, HEADER_SIZE - len(first))
                 request = decode(receive(connection, body_size(header)))
-                connection.sendall(encode(self._answerer.answer(request, descriptors[0])))
+                answer = encode(self._answerer.answer(request, descriptors[0]))
+            connection.sendall(answer)
             return True
         finally:
             limits.stop_deadline()

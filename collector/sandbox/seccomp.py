@@ -112,7 +112,7 @@ def _sockets(policy: Policy) -> Iterator[Rule]:
 
 def build(policy: Policy) -> tuple[pyseccomp.SyscallFilter, int]:
     """The filter, ready to load, and how many system calls it lets through."""
-    library = _library()
+    library = binding()
     made = library.SyscallFilter(library.ERRNO(errno.EPERM))
     made.set_attr(library.Attr.ACT_BADARCH, library.KILL_PROCESS)
     made.set_attr(library.Attr.CTL_OPTIMIZE, _ATTR_OPTIMIZE_BINARY_TREE)
@@ -144,7 +144,7 @@ def _add(
     return True
 
 
-def _library() -> ModuleType:
+def binding() -> ModuleType:
     """pyseccomp, imported without the child processes of ctypes.util.find_library.
 
     It would run ldconfig, and a compiler where that fails, in a process that is about to
