@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
 from libbpf._libbpf import lib
 from libbpf.errors import BpfError, check
-from libbpf.maps import BPF_F_RDONLY
 
 CHUNK = 65536
 RETRY_SECONDS = 0.001
-
-
-def open_program(path: str) -> int:
-    """Descriptor of the program pinned at `path`, opened for reading."""
-    return check(lib.pa_obj_get(os.fsencode(path), BPF_F_RDONLY), "BPF_OBJ_GET", path)
 
 
 def read(program: int, name: str, *, tid: int = 0, limit: int = 64 << 20) -> bytes:
@@ -47,5 +42,5 @@ def _read_all(fd: int, name: str, limit: int) -> bytes:
             return b"".join(parts)
         size += len(part)
         if size > limit:
-            raise BpfError("read", name, 27)  # EFBIG
+            raise BpfError("read", name, errno.EFBIG)
         parts.append(part)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from libbpf._libbpf import ffi, lib
 from libbpf.errors import BpfError, check
-
-BPF_F_RDONLY = 1 << 3  # include/uapi/linux/bpf.h
+from libbpf.pins import open_pin
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +27,7 @@ class Map:
     @classmethod
     def open_pin(cls, path: str, *, read_only: bool = False) -> Map:
         """The map pinned at `path`; BpfError when it is not there or not for us."""
-        fd = check(
-            lib.pa_obj_get(os.fsencode(path), BPF_F_RDONLY if read_only else 0), "BPF_OBJ_GET", path
-        )
-        return cls.of(os.path.basename(path), fd)  # noqa: PTH119 - a pin's name, not a file
+        return cls.of(os.path.basename(path), open_pin(path, read_only=read_only))  # noqa: PTH119 - a pin's name, not a file
 
     @classmethod
     def of(cls, name: str, fd: int) -> Map:

@@ -105,6 +105,18 @@ def pin(fd: int, path: str) -> None:
     check(lib.bpf_obj_pin(fd, os.fsencode(path)), "BPF_OBJ_PIN", path)
 
 
+def read_first(fd: int, name: str, size: int) -> bytes:
+    """Element 0 of an array map with values of `size` bytes."""
+    value = ffi.new("char[]", size)
+    check(lib.bpf_map_lookup_elem(fd, bytes(4), value), "BPF_MAP_LOOKUP_ELEM", name)
+    return bytes(ffi.buffer(value))
+
+
+def write_first(fd: int, name: str, value: bytes) -> None:
+    """Sets element 0 of an array map."""
+    check(lib.bpf_map_update_elem(fd, bytes(4), value, 0), "BPF_MAP_UPDATE_ELEM", name)
+
+
 def freeze(fd: int, name: str) -> None:
     """Makes a map read-only for system calls, for good."""
     check(lib.bpf_map_freeze(fd), "BPF_MAP_FREEZE", name)

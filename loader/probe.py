@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel can do: asked by trying, with a sentence and a remedy where it cannot."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from libbpf import iterators
+from libbpf.errors import BpfError
+from loader.errors import Refusal
+
+NEEDS = "parca-agent needs linux 6.1 or newer with BTF, as in Debian 12"
+
+
+def check_kernel(*, ignore_unsafe: bool) -> None:
+    """Refuses what loading would meet with an unclear error or, once, with a dead machine."""
+    if not os.path.exists("/sys/kernel/btf/vmlinux"):
+        raise Refusal("this kernel has no BTF (/sys/kernel/btf/vmlinux); boot one built with"
+                      f" CONFIG_DEBUG_INFO_BTF=y: {NEEDS}")  # fmt: skip
+    release = os.uname().release
+    if locks_up(release) and not ignore_unsafe:
+        raise Refusal(
+            f"linux {release} can lock up the machine when a profiler reads user memory in an interrupt"
+            " (fixed in 6.1); boot 6.1 or newer, or set ignore_unsafe_kernel = 1 at your own risk"
+        )
+
+
+def locks_up(release: str) -> bool:
+    """5.19 to 6.0: bpf_probe_read_user in a perf interrupt may spin on a lock its victim holds.
+
+    Asking the kernel would mean locking it up, so this one is told by its number.
+    """
+    numbers = []
+    for part in release.split(".")[:2]:
+        digits = part[: next((i for i, c in enumerate(part) if not c.isdigit()), len(part))]
+        numbers.append(int(digits or 0))
+    return (5, 19) <= tuple(numbers) < (6, 1)
+
+
+def explain_load(error: BpfError) -> Refusal:
+    """The sentence for an object that the kernel refused."""
+    reasons = {
+        errno.ENOSYS: "this kernel is built without bpf(2) (CONFIG_BPF_SYSCALL)",
+        errno.EPERM: "the kernel refuses bpf(2) to a holder of CAP_BPF and CAP_PERFMON; a container or"
+        " a security module may forbid it",
+        errno.ESRCH: "this kernel lacks a type or iterator the programs need",
+    }
+    reason = reasons.get(error.errno or 0, "the kernel refused a BPF program")
+    return Refusal(f"{reason}: {error}; {NEEDS}")
+
+
+def require_thread_iterators(program: int) -> None:
+    """Iterators of one thread: linux 6.1 (f0d74c4da1f0). Tried on the loader itself."""
+    try:
+        output = iterators.read(program, "task", tid=os.getpid())
+    except BpfError as error:
+        raise Refusal(f"this kernel cannot walk the memory of one process: {error}; {NEEDS}") from error
+    if not output:
+        raise Refusal(f"this kernel's iterators answer nothing for one process; {NEEDS}")
+
+
+def online_cpus() -> list[int]:
+    """Numbers of the online CPUs; the kernel writes them as ranges such as 0-3,8."""
+    with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
+        ranges = [part.split("-") for part in file.read().strip().split(",")]
+    return [cpu for span in ranges for cpu in range(int(span[0]), int(span[-1]) + 1)]
