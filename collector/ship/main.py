@@ -59,15 +59,25 @@ def _run(config: ShipConfig, options: argparse.Namespace) -> int:
     os._exit(status)
 
 
+# Python imports some modules of its own only when they are needed.
+_OWN_CODE = str(Path(__file__).resolve().parents[2])
+
+# The C core of grpc opens it at its first connection and aborts where it cannot.
+_RANDOM = "/dev/urandom"
+
+
 def _close_door(config: ShipConfig) -> None:
     """Before the first thread and the first connection."""
     ports = {int(one.address.rpartition(":")[2]) for one in config.destinations}
-    readable = {path for one in config.destinations for path in _readable(one)}
-    sandbox.close(
-        roles.ship(
-            config.spool_dir, config.state_dir, *sorted(readable), tcp_ports=tuple(sorted(ports))
-        )
+    readable = {
+        _OWN_CODE,
+        _RANDOM,
+        *(path for one in config.destinations for path in _readable(one)),
+    }
+    policy = roles.ship(
+        config.spool_dir, config.state_dir, *sorted(readable), tcp_ports=tuple(sorted(ports))
     )
+    sandbox.close(policy)
 
 
 def _readable(destination: Destination) -> set[str]:

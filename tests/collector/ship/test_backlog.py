@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The next window is found, in order, once, without listing every time."""
+
+import pytest
+
+from collector.ship.backlog import Backlog
+from collector.spool.format import name_of
+from collector.spool.reader import SpoolReader
+
+
+class Spool(SpoolReader):
+    lists = 0
+
+    def names(self, after=""):
+        self.lists += 1
+        return super().names(after)
+
+
+@pytest.fixture
+def put(tmp_path):
+    def put(*numbers):
+        for number in numbers:
+            (tmp_path / name_of(number)).write_bytes(b"")
+
+    return put
+
+
+@pytest.fixture
+def spool(tmp_path):
+    spool = Spool(tmp_path)
+    yield spool
+    spool.close()
+
+
+def drain(backlog):
+    return list(iter(backlog.next, None))
+
+
+def test_all_after_the_cursor_oldest_first(spool, put):
+    put(3, 1, 9)
+    assert drain(Backlog(spool, "")) == [name_of(n) for n in (1, 3, 9)]
+    assert drain(Backlog(spool, name_of(1))) == [name_of(n) for n in (3, 9)]
+    assert drain(Backlog(spool, name_of(9))) == []
+
+
+def test_a_successor_is_found_without_a_list(spool, put):
+    put(7)
+    backlog = Backlog(spool, "", clock=lambda: 0.0)
+    assert drain(backlog) == [name_of(7)]
+    for number in range(8, 20):
+        put(number)
+        assert drain(backlog) == [name_of(number)]
+    assert spool.lists == 1
+
+
+def test_a_gap_is_crossed_by_the_next_list(spool, put):
+    now = 0.0
+    put(7)
+    backlog = Backlog(spool, "", clock=lambda: now)
+    assert drain(backlog) == [name_of(7)]
+    put(1000, 1001)
+    assert drain(backlog) == []
+    now = 15.0
+    assert drain(backlog) == [name_of(1000), name_of(1001)]
+
+
+def test_an_unchanged_directory_is_not_listed(spool):
+    now = 0.0
+    backlog = Backlog(spool, "", clock=lambda: now)
+    for now in range(0, 1000, 10):  # noqa: B007 -- the clock reads it
+        assert drain(backlog) == []
+    assert spool.lists == 1
