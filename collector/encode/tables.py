@@ -18,8 +18,8 @@ NO_STACK = Frame(Executable("[no stack]", ""), 0, "")
 
 KERNEL = "[kernel.kallsyms]"
 
-# No user address has the top bit and every kernel address has it, so one such number in a
-# profile would tell where the kernel lives. It is sent as 0, "no address".
+# No address in a file has the top bit and every kernel address has it, so one such number
+# in a profile would tell where the kernel lives. It is sent as 0, "no address".
 _FIRST_FORBIDDEN_ADDRESS = 1 << 63
 
 MappingKey = tuple[Executable, bool]
@@ -31,7 +31,10 @@ def is_named(frame: Frame) -> bool:
 
 
 def _address(frame: Frame) -> int:
-    return frame.address if 0 <= frame.address < _FIRST_FORBIDDEN_ADDRESS else 0
+    """Only what counts within a file: elsewhere an address says where memory is, and no more."""
+    if not frame.executable.build_id or not 0 <= frame.address < _FIRST_FORBIDDEN_ADDRESS:
+        return 0
+    return frame.address
 
 
 def _bracketed(name: str) -> str:

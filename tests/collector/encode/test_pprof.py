@@ -104,7 +104,6 @@ def test_kernel_functions_name_their_module_and_have_no_build_id():
 
 
 def test_user_functions_name_their_executable_as_file_and_keep_the_raw_name():
-    (function,) = build(((Frame(LIBC, 1, "_ZN1a1bEv"),), 1)).function
     message = build(((Frame(LIBC, 1, "_ZN1a1bEv"),), 1))
     (function,) = message.function
     assert strings(message, function.name, function.system_name, function.filename) == [
@@ -139,6 +138,12 @@ def test_a_kernel_address_is_sent_as_no_address():
         message = build(((Frame(KERNEL, address, "f"), Frame(LIBC, address, "")), 1))
         assert {location.address for location in message.location} == {0}
         assert names(message, message.sample[0]) == ["f", "[libc.so.6]"]
+
+
+def test_only_addresses_within_files_leave():
+    jit, kernel = Frame(Executable("[anon]", ""), 0x7F0012345678, ""), Frame(KERNEL, 0x1234, "f")
+    message = build(((jit, kernel, MAIN), 1))
+    assert [location.address for location in message.location] == [0, 0, MAIN.address]
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_window():
