@@ -69,11 +69,11 @@ def unmount_under(directory: Path) -> None:
 
 
 def _files(pins: Path) -> list[Path]:
+    """All pins. A name with a dot is the kernel's own (maps.debug), and cannot be removed."""
     if not pins.is_mount():
         return []
-    return [
-        Path(parent, name) for parent, _, names in os.walk(pins, topdown=False) for name in names
-    ]
+    tree = os.walk(pins, topdown=False)
+    return [Path(parent, name) for parent, _, names in tree for name in names if "." not in name]
 
 
 def _mount(*arguments: str) -> None:

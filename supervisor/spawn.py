@@ -108,6 +108,8 @@ def _place(output: int, descriptors: list[int]) -> None:
     os.dup2(sources[0], 2)
     for target, source in enumerate(sources[1:], FIRST):
         os.dup2(source, target)
+    # Whoever started us may have left descriptors open for our children: make does.
+    os.closerange(above, 1 << 20)
 
 
 def _duplicate(descriptor: int, least: int) -> int:
