@@ -76,6 +76,10 @@ struct counters {
 	__u64 user_unreadable;
 	__u64 user_bad_frame_pointer;
 
+	/* How full the active set is: elements inserted since the load. */
+	__u64 stacks_stored;
+	__u64 samples_stored;
+
 	__u64 events_sent;
 	__u64 events_lost;
 	__u64 ranges_truncated;
@@ -85,7 +89,7 @@ struct counters {
 enum event_type {
 	EVENT_EXEC = 1,			/* a process runs a new program */
 	EVENT_EXIT = 2,			/* the last thread of a process with known ranges ended */
-	EVENT_MISS = 3,			/* a sampled address lies in no recorded range */
+	EVENT_MISS = 3,			/* first sample of a process, or an address in no recorded range */
 };
 
 struct event {

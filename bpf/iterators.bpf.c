@@ -265,6 +265,6 @@ int ksym(struct bpf_iter__ksym *ctx)
 	if (symbol->module_name[0])
 		BPF_SEQ_PRINTF(ctx->meta->seq, "%lld %c %s [%s]\n", offset, type, symbol->name, symbol->module_name);
 	else
-		BPF_SEQ_PRINTF(ctx->meta->seq, "%lld %c %s\n", offset, type, symbol->name);
+		BPF_SEQ_PRINTF(ctx->meta->seq, "%lld %c %s [vmlinux]\n", offset, type, symbol->name);
 	return 0;
 }

@@ -65,8 +65,10 @@ static __always_inline __u64 store_stack(void *stacks, struct stack *stack, stru
 		struct stack *known = bpf_map_lookup_elem(stacks, &key);
 		if (!known) {
 			long error = bpf_map_update_elem(stacks, &key, stack, BPF_NOEXIST);
-			if (!error)
+			if (!error) {
+				counters->stacks_stored++;
 				return key;
+			}
 			if (error == -E2BIG) {
 				counters->lost_stacks_full++;
 				return 0;
@@ -95,6 +97,7 @@ static __always_inline void count_sample(void *samples, struct sample_key *key, 
 	if (!count) {
 		long error = bpf_map_update_elem(samples, key, &one, BPF_NOEXIST);
 		if (!error) {
+			counters->samples_stored++;
 			counters->recorded++;
 			return;
 		}
@@ -177,12 +180,13 @@ static __always_inline void walk_frame_pointers(struct scratch *s, __u64 bp)
 	s->user.end = bp ? STACK_TRUNCATED : STACK_COMPLETE;
 }
 
-static __always_inline void announce_miss(struct scratch *s, struct counters *counters)
+/* Tells the collector of a process's first sample, and of misses at most every MISS_INTERVAL. */
+static __always_inline void announce(struct scratch *s, bool miss, struct counters *counters)
 {
 	__u64 now = bpf_ktime_get_ns();
 	__u64 *last = bpf_map_lookup_elem(&announced, &s->process);
 
-	if (last && now - *last < MISS_INTERVAL)
+	if (last && (!miss || now - *last < MISS_INTERVAL))
 		return;
 	bpf_map_update_elem(&announced, &s->process, &now, BPF_ANY);
 	send_event(EVENT_MISS, &s->process, counters);
@@ -201,13 +205,12 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 	}
 	if (!ranges_known(&s->process)) {
 		s->user.end = STACK_UNMAPPED_PROCESS;
-		announce_miss(s, counters);
+		announce(s, true, counters);
 		return;
 	}
 	if (emit(s, ip, false))
 		walk_frame_pointers(s, bp);
-	if (s->user.end == STACK_OUTSIDE_MAPPINGS)
-		announce_miss(s, counters);
+	announce(s, s->user.end == STACK_OUTSIDE_MAPPINGS, counters);
 }
 
 static __always_inline void count_end(const struct stack *user, struct counters *counters)

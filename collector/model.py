@@ -61,6 +61,7 @@ class Mapping:
     fs_magic: int
     flags: MappingFlag
     path: str
+    file_size: int = 0
 
 
 class StackEnd(IntEnum):
@@ -72,6 +73,7 @@ class StackEnd(IntEnum):
     UNMAPPED_PROCESS = 3
     UNREADABLE = 4
     KERNEL = 5
+    BAD_FRAME_POINTER = 6
 
 
 @dataclass(frozen=True, slots=True)

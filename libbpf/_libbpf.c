@@ -2648,6 +2648,8 @@ static void _cffi_checkfld_struct_counters(struct counters *p)
   (void)((p->user_unmapped_process) | 0);  /* check that 'struct counters.user_unmapped_process' is an integer */
   (void)((p->user_unreadable) | 0);  /* check that 'struct counters.user_unreadable' is an integer */
   (void)((p->user_bad_frame_pointer) | 0);  /* check that 'struct counters.user_bad_frame_pointer' is an integer */
+  (void)((p->stacks_stored) | 0);  /* check that 'struct counters.stacks_stored' is an integer */
+  (void)((p->samples_stored) | 0);  /* check that 'struct counters.samples_stored' is an integer */
   (void)((p->events_sent) | 0);  /* check that 'struct counters.events_sent' is an integer */
   (void)((p->events_lost) | 0);  /* check that 'struct counters.events_lost' is an integer */
   (void)((p->ranges_truncated) | 0);  /* check that 'struct counters.ranges_truncated' is an integer */
@@ -2867,6 +2869,12 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "user_bad_frame_pointer", offsetof(struct counters, user_bad_frame_pointer),
                               sizeof(((struct counters *)0)->user_bad_frame_pointer),
                               _CFFI_OP(_CFFI_OP_NOOP, 159) },
+  { "stacks_stored", offsetof(struct counters, stacks_stored),
+                     sizeof(((struct counters *)0)->stacks_stored),
+                     _CFFI_OP(_CFFI_OP_NOOP, 159) },
+  { "samples_stored", offsetof(struct counters, samples_stored),
+                      sizeof(((struct counters *)0)->samples_stored),
+                      _CFFI_OP(_CFFI_OP_NOOP, 159) },
   { "events_sent", offsetof(struct counters, events_sent),
                    sizeof(((struct counters *)0)->events_sent),
                    _CFFI_OP(_CFFI_OP_NOOP, 159) },
@@ -3022,21 +3030,21 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "control", 149, _CFFI_F_CHECK_FIELDS,
     sizeof(struct control), offsetof(struct _cffi_align_struct_control, y), 0, 2 },
   { "counters", 150, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 20 },
+    sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 22 },
   { "end_record", 151, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 22, 3 },
+    sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 24, 3 },
   { "event", 152, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 25, 4 },
+    sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 27, 4 },
   { "mapping_record", 153, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 29, 14 },
+    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 31, 14 },
   { "ring_buffer", 154, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
   { "sample_key", 155, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 43, 7 },
+    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 45, 7 },
   { "stack", 156, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 50, 3 },
+    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 52, 3 },
   { "task_record", 157, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 53, 12 },
+    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 55, 12 },
 };
 
 static const struct _cffi_enum_s _cffi_enums[] = {

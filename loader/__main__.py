@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """parca-agent's loader: load, attach, pin, publish, drop everything, end.
 
-usage: loader CONFIG
+usage: loader --config FILE
 
 Exit status: 0 sampling; 2 refused, with one sentence and the remedy on stderr; 1 anything else.
 """
@@ -85,9 +85,9 @@ def main(arguments: list[str]) -> int:
         journal.note("started")
         privileges.shed()
         journal.note("shed")
-        if len(arguments) != 1:
-            raise Refusal("usage: loader CONFIG")
-        settings = config.read(arguments[0])
+        if len(arguments) != 2 or arguments[0] != "--config":
+            raise Refusal("usage: loader --config FILE")
+        settings = config.read(arguments[1])
         report = run(settings, journal)
         privileges.drop_all()
         journal.note("dropped")
