@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -17,29 +16,35 @@ from collector.ship.stop import Stop
 from collector.spool import files
 from collector.spool.errors import SpoolError
 
+# Seconds between looks at the spool, and of the first wait after a failure at the most.
+_DEFAULTS = {"--config": "", "--poll-seconds": "1", "--retry-base-seconds": "1"}
+
 
 def main(argv: list[str]) -> int:
-    """`ship --config FILE`. Status 0 when told to stop, 1 on failure, 2 for a bad config."""
-    options = _options(argv)
+    """`ship --config FILE`. Status 0 when told to stop, 1 on failure, 2 for bad use or config."""
     try:
-        return _run(load(options.config, ShipConfig), options)
-    except ConfigError as error:
+        options = _options(argv)
+        poll, base = float(options["--poll-seconds"]), float(options["--retry-base-seconds"])
+        config = load(options["--config"], ShipConfig)
+    except (ConfigError, ValueError) as error:
         print(f"parca-agent ship: {error}", file=sys.stderr)
         return 2
+    try:
+        return _run(config, poll, Backoff(base=base))
     except (SpoolError, sandbox.SandboxError, OSError) as error:
         print(f"parca-agent ship: {error}", file=sys.stderr)
         return 1
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="ship", description=__doc__)
-    parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--poll-seconds", type=float, default=1.0)
-    parser.add_argument("--retry-base-seconds", type=float, default=1.0)
-    return parser.parse_args(argv)
+def _options(argv: list[str]) -> dict[str, str]:
+    """By hand: argparse costs a tenth of the memory of a shipper that has nothing to ship."""
+    options = dict(zip(argv[::2], argv[1::2], strict=False))
+    if len(argv) % 2 or not options.keys() <= _DEFAULTS.keys() or not options.get("--config"):
+        raise ValueError("usage: ship --config FILE [--poll-seconds S] [--retry-base-seconds S]")
+    return {**_DEFAULTS, **options}
 
 
-def _run(config: ShipConfig, options: argparse.Namespace) -> int:
+def _run(config: ShipConfig, poll_seconds: float, backoff: Backoff) -> int:
     stop = Stop()
     stop.on_signals()
     state = files.open_directory(Path(config.state_dir))
@@ -50,8 +55,7 @@ def _run(config: ShipConfig, options: argparse.Namespace) -> int:
         return 0
     from collector.ship.fleet import Fleet  # noqa: PLC0415 -- brings grpc, of use from here on
 
-    backoff = Backoff(base=options.retry_base_seconds)
-    fleet = Fleet(config, state, stop=stop, poll_seconds=options.poll_seconds, backoff=backoff)
+    fleet = Fleet(config, state, stop=stop, poll_seconds=poll_seconds, backoff=backoff)
     _close_door(config)
     status = fleet.run()
     sys.stderr.flush()

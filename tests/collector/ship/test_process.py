@@ -23,6 +23,7 @@ from collector.spool import cursor as cursors
 from collector.spool.cursor import Cursor
 from collector.spool.format import Header
 from collector.spool.writer import Spool
+from tests.doubles.certificates import make_certificate, needs_openssl
 from tests.doubles.parca import Fault, Parca
 
 pytestmark = pytest.mark.root
@@ -180,6 +181,28 @@ def test_two_destinations_do_not_wait_for_one_another(home):
             wait_until(lambda: len(cursors.read_all(home / "state").cursors) == 2, process)
             assert process.poll() is None
         assert up.accepted() == digests
+
+
+@needs_openssl
+def test_tls_and_a_token_that_is_replaced_work_behind_the_door(home):
+    digests = fill(home, 2)
+    secrets = home / "secrets"
+    secrets.mkdir()
+    key, certificate = make_certificate(secrets, "server")
+    (secrets / "token").write_text("old")
+    destination = {
+        "name": "parca",
+        "ca_file": str(certificate),
+        "bearer_token_file": str(secrets / "token"),
+    }
+    tls = key.read_bytes(), certificate.read_bytes()
+    with Parca(token="new", tls=tls) as parca:
+        with shipper(home, [{**destination, "address": parca.address}]) as process:
+            wait_for_requests(parca, 1, process)
+            (secrets / "next").write_text("new")
+            (secrets / "next").rename(secrets / "token")
+            wait_until(lambda: acknowledged(home) == 2, process)
+        assert parca.accepted() == digests
 
 
 @pytest.mark.parametrize(

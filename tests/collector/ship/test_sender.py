@@ -3,8 +3,6 @@
 
 import hashlib
 import os
-import shutil
-import subprocess
 import threading
 from contextlib import contextmanager
 
@@ -23,6 +21,7 @@ from collector.spool.errors import SpoolError
 from collector.spool.format import Header, name_of
 from collector.spool.reader import SpoolReader
 from collector.spool.writer import Spool
+from tests.doubles.certificates import make_certificate, needs_openssl
 from tests.doubles.parca import Fault, Parca
 
 FRAME = Frame(Executable("/bin/x", "ab"), 0x10, "f")
@@ -210,22 +209,7 @@ def test_a_token_is_sent_and_read_again_when_it_changes(setup, tmp_path):
     assert cursor.attempts >= 1
 
 
-def make_certificate(path, name):
-    key, certificate = path / f"{name}.key", path / f"{name}.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
-        f" -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key}"
-        f" -out {certificate}".split(),
-        check=True,
-        capture_output=True,
-    )
-    return key, certificate
-
-
-@pytest.mark.skipif(
-    shutil.which("openssl") is None,
-    reason="no openssl here to make a certificate",
-)
+@needs_openssl
 def test_tls_trusts_the_ca_file_and_nothing_else(setup, tmp_path):
     (name,) = setup.put(1)
     key, certificate = make_certificate(tmp_path, "server")
