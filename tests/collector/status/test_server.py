@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.sandbox import close, privileges, roles
 from collector.status import server
 from collector.status.server import OVERFLOW_ID, Peer, StatusServer, allowed, credentials
 
@@ -204,3 +205,28 @@ def test_a_stranger_is_refused_behind_an_open_file_mode(listening):
     answer, counters = ask_as(listening, STRANGER, [])
     assert answer == server.NOT_ALLOWED
     assert (counters.answered, counters.refused) == (0, 1)
+
+
+@pytest.mark.root
+def test_the_collectors_door_leaves_what_the_socket_needs(listening, tmp_path):
+    status = StatusServer(listening, GROUP, Answers())
+    child = os.fork()
+    if child == 0:
+        try:
+            bounding_set_away()
+            os.setgroups([])
+            os.setresgid(STRANGER, STRANGER, STRANGER)
+            os.setresuid(STRANGER, STRANGER, STRANGER)
+            close(roles.collect(str(tmp_path)))
+            select.select([status], [], [])
+            status.handle(0.0)
+            os._exit(0 if status.counters.answered else 1)
+        finally:
+            os._exit(2)
+    assert everything(connect(listening)) == b"1" + b"." * 18 + b"\n"
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def bounding_set_away():
+    for capability in range(64):
+        privileges.libc.prctl(24, capability, 0, 0, 0)
