@@ -13,6 +13,9 @@ from collector.spool.reader import SpoolReader
 # Tens of thousands of names take longer to list than a window takes to send.
 _SECONDS_BETWEEN_LISTS = 15.0
 
+# Coarser than the time stamps of any file system.
+_SETTLED_NS = 3_000_000_000
+
 
 class Backlog:
     """The windows after `settled`, oldest first. Raises OSError when the spool is gone."""
@@ -45,5 +48,7 @@ class Backlog:
             self._names.append(following)
         elif self._clock() - self._listed >= _SECONDS_BETWEEN_LISTS:
             self._listed = self._clock()
-            self._seen_ns = changed
+            # A later file may bear the same time; only once that is past, unchanged means so.
+            if time.time_ns() - changed > _SETTLED_NS:
+                self._seen_ns = changed
             self._names.extend(self._spool.names(after=self._last))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The next window is found, in order, once, without listing every time."""
 
+import os
+
 import pytest
 
 from collector.ship.backlog import Backlog
@@ -64,9 +66,22 @@ def test_a_gap_is_crossed_by_the_next_list(spool, put):
     assert drain(backlog) == [name_of(1000), name_of(1001)]
 
 
-def test_an_unchanged_directory_is_not_listed(spool):
+def test_an_unchanged_directory_is_not_listed(spool, tmp_path):
     now = 0.0
     backlog = Backlog(spool, "", clock=lambda: now)
+    os.utime(tmp_path, (1, 1))
     for now in range(0, 1000, 10):  # noqa: B007 -- the clock reads it
         assert drain(backlog) == []
     assert spool.lists == 1
+
+
+def test_two_files_of_one_instant_are_both_found(spool, put, tmp_path):
+    now = 0.0
+    backlog = Backlog(spool, "", clock=lambda: now)
+    put(7)
+    instant = tmp_path.stat().st_mtime_ns
+    assert drain(backlog) == [name_of(7)]
+    put(900)
+    os.utime(tmp_path, ns=(instant, instant))
+    now = 15.0
+    assert drain(backlog) == [name_of(900)]
