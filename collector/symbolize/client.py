@@ -121,7 +121,8 @@ class ElfClient:
                 _remaining(connection, deadline)
                 message = encode(request)
                 sent = socket.send_fds(connection, [message], [fd])
-                connection.sendall(message[sent:])
+                if sent < len(message):
+                    connection.sendall(message[sent:])
                 size = body_size(_receive(connection, HEADER_SIZE, deadline))
                 answer = decode(_receive(connection, size, deadline))
             except TimeoutError as error:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom to blame when the ELF worker does not answer, and when to ask again."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from collector.symbolize.candidate import Identity, Opened, Refusal, RefusedError
+from collector.symbolize.client import (
+    Description,
+    ElfClient,
+    FileRefusedError,
+    NameRange,
+    WorkerDiedError,
+    WorkerUnavailableError,
+)
+
+PAUSE_SECONDS = 5.0
+"""After nobody answered: how long nobody is asked."""
+
+MAX_DEATHS = 2
+"""A worker may also die for reasons of its own, once."""
+
+MAX_BLAMED = 1024
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since start. refused counts by reason, once for each mapped file and retry."""
+
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    worker_died: int = 0
+    worker_unavailable: int = 0
+    evicted_executables: int = 0
+    evicted_symbols: int = 0
+
+
+class Asker:
+    """Questions to the worker; every failure becomes a RefusedError."""
+
+    def __init__(self, client: ElfClient, counters: Counters, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._counters = counters
+        self._clock = clock
+        self._ask_again = clock()
+        self._deaths: OrderedDict[tuple[Identity, str], int] = OrderedDict()
+
+    def describe(self, opened: Opened) -> Description:
+        """Build id and segments of an open file. Raises RefusedError."""
+        return self._ask("describe", opened, lambda: self._client.describe(opened.fd))
+
+    def names(self, opened: Opened, addresses: list[int]) -> tuple[NameRange, ...]:
+        """The functions at virtual addresses of an open file. Raises RefusedError."""
+        return self._ask("names", opened, lambda: self._client.names(opened.fd, addresses))
+
+    def _ask(self, what: str, opened: Opened, question: Callable[[], _T]) -> _T:
+        blame = (opened.identity, what)
+        if self._deaths.get(blame, 0) >= MAX_DEATHS:
+            raise RefusedError(Refusal.KILLED_WORKER)
+        if self._clock() < self._ask_again:
+            raise RefusedError(Refusal.WORKER_UNAVAILABLE)
+        try:
+            return question()
+        except FileRefusedError as error:
+            raise RefusedError(Refusal.NOT_ELF) from error
+        except WorkerDiedError as error:
+            self._counters.worker_died += 1
+            self._deaths[blame] = self._deaths.pop(blame, 0) + 1
+            if len(self._deaths) > MAX_BLAMED:
+                self._deaths.popitem(last=False)
+            raise RefusedError(Refusal.WORKER_UNAVAILABLE) from error
+        except WorkerUnavailableError as error:
+            self._counters.worker_unavailable += 1
+            self._ask_again = self._clock() + PAUSE_SECONDS
+            raise RefusedError(Refusal.WORKER_UNAVAILABLE) from error
