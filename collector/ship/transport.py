@@ -17,6 +17,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
+# grpc would import this at its first channel, when the door is closed.
+import grpc._channel
+
 from collector.config import Destination
 from collector.ship.credentials import CredentialError, certificates, token
 from collector.ship.verdict import LOCAL, OK, Answer
