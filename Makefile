@@ -25,7 +25,7 @@ help: ## list the targets
 
 .PHONY: run
 run: build ## profile this machine [DURATION=s] [OUT=dir] [HZ=n] [CONFIG=file]
-	@exec $(SYSTEM_PYTHON) -P -m supervisor run --stage build/stage --out "$(OUT)" \
+	@exec $(PYTHON) -m supervisor run --stage build/stage --out "$(OUT)" \
 	    $(if $(DURATION),--duration "$(DURATION)") $(if $(HZ),--hz "$(HZ)") $(if $(CONFIG),--config "$(CONFIG)")
 
 .PHONY: test
@@ -45,6 +45,7 @@ bench: build ## measure what is claimed; writes benchmarks/results/
 generate: $(PYTHON) ## make the committed generated files anew
 	@$(PYTHON) -m libbpf.generate
 	@$(PYTHON) -m collector.encode.generate
+	@$(PYTHON) -m ctl.schema
 
 .PHONY: clean
 clean: ## remove what was built, not what was downloaded for it
@@ -100,7 +101,7 @@ build/module.stamp: libbpf/_libbpf.c libbpf/libbpf.csrc.c build/embedded_objects
 
 # --- the private directories each process runs from --------------------------------------------
 
-STAGED := $(shell find loader collector libbpf -name '*.py' -not -path '*/__pycache__/*')
+STAGED := $(shell find loader collector libbpf -type f -not -path "*/__pycache__/*" -not -name "*.so" -not -name "_libbpf.c")
 build/stage.stamp: build/module.stamp $(PYTHON) $(STAGED) tools/stage
 	@PYTHON=$(PYTHON) tools/stage build/stage
 	@touch $@

@@ -17,9 +17,7 @@ from pathlib import Path
 def c_array(name: str, data: bytes) -> str:
     rows = (data[i : i + 20] for i in range(0, len(data), 20))
     body = "\n".join("\t" + "".join(f"{byte}," for byte in row) for row in rows)
-    return (
-        f"static const unsigned char {name}[] __attribute__((aligned(8))) = {{\n{body}\n}};\n"
-    )
+    return f"static const unsigned char {name}[] __attribute__((aligned(8))) = {{\n{body}\n}};\n"
 
 
 def header(abi: bytes, objects: dict[str, bytes]) -> str:

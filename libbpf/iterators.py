@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Iterator
 
 from libbpf._libbpf import lib
 from libbpf.errors import BpfError, check
@@ -30,6 +31,15 @@ def read(program: int, name: str, *, tid: int = 0, limit: int = 64 << 20) -> byt
 def _read_all(fd: int, name: str, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
+    for part in _parts(fd, name):
+        size += len(part)
+        if size > limit:
+            raise BpfError("read", name, errno.EFBIG)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parts(fd: int, name: str) -> Iterator[bytes]:
     while True:
         try:
             part = os.read(fd, CHUNK)
@@ -39,8 +49,14 @@ def _read_all(fd: int, name: str, limit: int) -> bytes:
         except OSError as error:
             raise BpfError("read", name, error.errno or 0) from error
         if not part:
-            return b"".join(parts)
-        size += len(part)
-        if size > limit:
-            raise BpfError("read", name, errno.EFBIG)
-        parts.append(part)
+            return
+        yield part
+
+
+def drain(program: int, name: str) -> int:
+    """Runs the iterator for its effect in the kernel and throws away what it writes; its size."""
+    fd = check(lib.pa_iterator_open(program, 0), "BPF_ITER_CREATE", name)
+    try:
+        return sum(map(len, _parts(fd, name)))
+    finally:
+        os.close(fd)

@@ -27,7 +27,7 @@ class Map:
     @classmethod
     def open_pin(cls, path: str, *, read_only: bool = False) -> Map:
         """The map pinned at `path`; BpfError when it is not there or not for us."""
-        return cls.of(os.path.basename(path), open_pin(path, read_only=read_only))  # noqa: PTH119 - a pin's name, not a file
+        return cls.of(os.path.basename(path), open_pin(path, read_only=read_only))
 
     @classmethod
     def of(cls, name: str, fd: int) -> Map:
@@ -53,9 +53,7 @@ class Map:
         return [raw[i : i + self.value_size] for i in range(0, len(raw), stride)]
 
     def update(self, key: bytes, value: bytes) -> None:
-        check(
-            lib.bpf_map_update_elem(self.fd, key, value, 0), "BPF_MAP_UPDATE_ELEM", self.name
-        )
+        check(lib.bpf_map_update_elem(self.fd, key, value, 0), "BPF_MAP_UPDATE_ELEM", self.name)
 
     def items(self, batch: int = 512) -> Iterator[tuple[bytes, bytes]]:
         """All elements, `batch` at a time; the map must not change meanwhile."""

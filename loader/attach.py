@@ -15,7 +15,9 @@ from loader.load import Loaded
 NANOSECONDS = 10**9
 
 
-def attach_all(loaded: Loaded, config: Config, cpus: list[int]) -> tuple[dict[str, objects.Link], str]:
+def attach_all(
+    loaded: Loaded, config: Config, cpus: list[int]
+) -> tuple[dict[str, objects.Link], str]:
     """Links by the name they will be pinned under, and how perf events were obtained."""
     links = {
         program: loaded.objects["process"].attach(program)
@@ -41,8 +43,8 @@ def open_clock(cpu: int, period: int) -> tuple[int, str]:
             raise Refusal(f"{error}; the kernel offers no CPU clock event") from error
     if not privileges.may_raise_sys_admin():
         raise Refusal(
-            "perf_event_open wants CAP_SYS_ADMIN because kernel.perf_event_paranoid is 3 or more; grant"
-            " it to the loader, or set kernel.perf_event_paranoid=2"
+            "perf_event_open wants CAP_SYS_ADMIN because kernel.perf_event_paranoid is 3 or more;"
+            " grant it to the loader, or set kernel.perf_event_paranoid=2"
         )
     with privileges.sys_admin():
         return objects.open_perf_event(cpu, period), "CAP_SYS_ADMIN"

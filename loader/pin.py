@@ -39,12 +39,16 @@ def verify_directory(path: str) -> None:
     try:
         status = os.lstat(path)
     except OSError as error:
-        raise Refusal(f"{path}: {error.strerror}; mount a bpffs of the agent's own there") from error
+        raise Refusal(
+            f"{path}: {error.strerror}; mount a bpffs of the agent's own there"
+        ) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise Refusal(f"{path} belongs to uid {status.st_uid}: somebody else's pin directory is not"
                       " used; remove it and start again")  # fmt: skip
     if status.st_mode & 0o027:
-        raise Refusal(f"{path} is open to others (mode {status.st_mode & 0o777:o}); it must be 0750")
+        raise Refusal(
+            f"{path} is open to others (mode {status.st_mode & 0o777:o}); it must be 0750"
+        )
     if not is_bpffs(path):
         raise Refusal(f"{path} is no bpffs; mount one: mount -t bpf -o mode=0750 bpf {path}")
 

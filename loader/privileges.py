@@ -18,7 +18,11 @@ from loader.errors import Refusal
 
 WORKING = (prctl.CAP_BPF, prctl.CAP_PERFMON)
 ALLOWED = (*WORKING, prctl.CAP_SYS_ADMIN)
-NAMES = {prctl.CAP_BPF: "CAP_BPF", prctl.CAP_PERFMON: "CAP_PERFMON", prctl.CAP_SYS_ADMIN: "CAP_SYS_ADMIN"}
+NAMES = {
+    prctl.CAP_BPF: "CAP_BPF",
+    prctl.CAP_PERFMON: "CAP_PERFMON",
+    prctl.CAP_SYS_ADMIN: "CAP_SYS_ADMIN",
+}
 
 
 def sets() -> dict[str, int]:
@@ -50,7 +54,9 @@ def shed() -> None:
                       " by its unit or by `make run`, which limit it first")  # fmt: skip
     missing = [NAMES[c] for c in WORKING if not held["CapEff"] >> c & 1]
     if missing:
-        raise Refusal(f"{' and '.join(missing)} is missing; start the loader by its unit or as root")
+        raise Refusal(
+            f"{' and '.join(missing)} is missing; start the loader by its unit or as root"
+        )
 
 
 def _drop_from_bounding_set(capability: int) -> None:
@@ -58,8 +64,8 @@ def _drop_from_bounding_set(capability: int) -> None:
         prctl.capbset.drop(capability)
     except OSError:
         raise Refusal(
-            "the bounding set holds more than CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and there is no"
-            " CAP_SETPCAP to shed the rest; start the loader by its unit or by `make run`"
+            "the bounding set holds more than CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and there is"
+            " no CAP_SETPCAP to shed the rest; start the loader by its unit or by `make run`"
         ) from None
 
 

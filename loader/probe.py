@@ -21,8 +21,8 @@ def check_kernel(*, ignore_unsafe: bool) -> None:
     release = os.uname().release
     if locks_up(release) and not ignore_unsafe:
         raise Refusal(
-            f"linux {release} can lock up the machine when a profiler reads user memory in an interrupt"
-            " (fixed in 6.1); boot 6.1 or newer, or set ignore_unsafe_kernel = 1 at your own risk"
+            f"linux {release} can lock up the machine when a profiler reads user memory in an"
+            " interrupt (fixed in 6.1); boot 6.1 or newer, or set ignore_unsafe_kernel = 1 at your own risk"
         )
 
 
@@ -42,8 +42,8 @@ def explain_load(error: BpfError) -> Refusal:
     """The sentence for an object that the kernel refused."""
     reasons = {
         errno.ENOSYS: "this kernel is built without bpf(2) (CONFIG_BPF_SYSCALL)",
-        errno.EPERM: "the kernel refuses bpf(2) to a holder of CAP_BPF and CAP_PERFMON; a container or"
-        " a security module may forbid it",
+        errno.EPERM: "the kernel refuses bpf(2) to a holder of CAP_BPF and CAP_PERFMON; a container"
+        " or a security module may forbid it",
         errno.ESRCH: "this kernel lacks a type or iterator the programs need",
     }
     reason = reasons.get(error.errno or 0, "the kernel refused a BPF program")
@@ -55,7 +55,9 @@ def require_thread_iterators(program: int) -> None:
     try:
         output = iterators.read(program, "task", tid=os.getpid())
     except BpfError as error:
-        raise Refusal(f"this kernel cannot walk the memory of one process: {error}; {NEEDS}") from error
+        raise Refusal(
+            f"this kernel cannot walk the memory of one process: {error}; {NEEDS}"
+        ) from error
     if not output:
         raise Refusal(f"this kernel's iterators answer nothing for one process; {NEEDS}")
 

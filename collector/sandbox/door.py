@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from collector.sandbox import landlock, privileges, seccomp
 from collector.sandbox.policy import Policy, Report, SandboxError
+
+if TYPE_CHECKING:
+    import pyseccomp
 
 
 def close(policy: Policy) -> Report:
@@ -28,21 +32,21 @@ def close(policy: Policy) -> Report:
         privileges.require_nothing_left(privileges.read_status(fd))
         privileges.set_not_dumpable()
         privileges.set_no_new_privs()
+        # built first: the binding and its library are files, and Landlock may close them off
+        built, system_calls = seccomp.build(policy)
         abi = landlock.abi()
         restricted = landlock.apply(policy, abi).names() if abi else ()
-        system_calls = _load_filter(policy)
+        _load(built)
         return _verified(policy, privileges.read_status(fd), abi, restricted, system_calls)
     finally:
         os.close(fd)
 
 
-def _load_filter(policy: Policy) -> int:
-    built, system_calls = seccomp.build(policy)
+def _load(built: pyseccomp.SyscallFilter) -> None:
     try:
         built.load()
     except OSError as error:
         raise SandboxError(f"seccomp: {error}") from error
-    return system_calls
 
 
 def _verified(

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One window through the stages: mappings, symbolize, label, encode, spool.
+
+This module alone knows them all. It raises nothing for a window that cannot be kept: what is
+lost is counted, by samples.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+from collector.encode import writeraw
+from collector.label.labels import Host, labels
+from collector.mappings import records
+from collector.mappings.reader import Answer, MappingReader
+from collector.mappings.table import Known, ProcessTable
+from collector.model import Frame, Process, ProcessId, Profile, RawSample, Series, Window
+from collector.read.decode import Event
+from collector.spool.errors import SpoolError
+from collector.spool.format import Header
+from collector.spool.writer import Spool
+from collector.symbolize import resolve
+from collector.symbolize.user import Executables
+from libbpf import abi, iterators
+from libbpf.errors import BpfError
+
+SETTLE_SECONDS = (0.02, 0.2)
+"""When to walk a process again after exec: by then the dynamic linker has mapped its libraries."""
+EXEC_WALKS_PER_SECOND = 20
+"""Walks because of exec; those because of a sample are bounded by the sampling rate."""
+MAPPING_WAIT_SECONDS = 1.0
+UNKNOWN_OF_THE_GONE = ("ppid", "uid")
+
+
+@dataclass(slots=True)
+class PipelineCounters:
+    """The field names are the counters' names."""
+
+    windows: int = 0
+    samples_drained: int = 0
+    samples_spooled: int = 0
+    samples_not_spooled: int = 0
+    exited_before_mapped: int = 0
+    exec_walks_skipped: int = 0
+
+
+class Pipeline:
+    """What the collector knows of this host, and what it does with a window."""
+
+    def __init__(
+        self,
+        *,
+        reader: MappingReader,
+        task_program: int,
+        kernel: resolve.KernelFrames,
+        executables: Executables,
+        spool: Spool,
+        host: Host,
+        period_ns: int,
+        threads: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.processes = ProcessTable()
+        self.counters = PipelineCounters()
+        self.last_stacks = 0
+        self.last_processes = 0
+        self.spool_writable = True
+        self.newest_window = ""
+        self._reader = reader
+        self._task_program = task_program
+        self._kernel = kernel
+        self._executables = executables
+        self._spool = spool
+        self._host = host
+        self._period_ns = period_ns
+        self._threads = threads
+        self._clock = clock
+        self._settling: list[tuple[float, int]] = []
+        self._exec_budget = float(EXEC_WALKS_PER_SECOND)
+        self._exec_budget_at = clock()
+
+    # --- between windows ----------------------------------------------------------------
+
+    def on_events(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.kind == abi.EVENT_MISS:
+                self._reader.ask(event.process.pid)
+            elif event.kind == abi.EVENT_EXIT:
+                self.processes.end(event.process)
+            elif event.kind == abi.EVENT_EXEC:
+                self._on_exec(event.process)
+
+    def _on_exec(self, process: ProcessId) -> None:
+        self.processes.end(replace(process, exec_id=process.exec_id - 1))
+        now = self._clock()
+        gained = (now - self._exec_budget_at) * EXEC_WALKS_PER_SECOND
+        self._exec_budget = min(EXEC_WALKS_PER_SECOND, self._exec_budget + gained)
+        self._exec_budget_at = now
+        if self._exec_budget < 1:
+            self.counters.exec_walks_skipped += 1
+            return
+        self._exec_budget -= 1
+        self._reader.ask(process.pid)
+        self._settling += [(now + delay, process.pid) for delay in SETTLE_SECONDS]
+
+    def settle(self) -> float | None:
+        """Asks for the walks that are due; seconds until the next one."""
+        now = self._clock()
+        for due, pid in self._settling:
+            if due <= now:
+                self._reader.ask(pid)
+        self._settling = [entry for entry in self._settling if entry[0] > now]
+        return min((due - now for due, _ in self._settling), default=None)
+
+    def on_answers(self, answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            if answer.id is None:
+                continue
+            known = self.processes.get_or_add(answer.id)
+            known.process = answer.process or known.process
+            known.set_mappings(answer.mappings)
+
+    # --- one window ---------------------------------------------------------------------
+
+    def process(self, window: Window) -> None:
+        """A drained window into the spool; when this returns, its samples are kept or counted."""
+        total = sum(sample.count for sample in window.samples)
+        self.counters.windows += 1
+        self.counters.samples_drained += total
+        self._complete(window)
+        profile = self._profile(window)
+        self.last_stacks = len(window.stacks)
+        self.processes.forget_ended()
+        header = Header(
+            window.generation, window.sequence, window.time_ns, window.duration_ns, total
+        )
+        try:
+            self.newest_window = self._spool.write(header, writeraw.encode(profile))
+        except SpoolError:
+            self.spool_writable = False
+            self.counters.samples_not_spooled += total
+        else:
+            self.spool_writable = True
+            self.counters.samples_spooled += total
+
+    def _complete(self, window: Window) -> None:
+        """Reads what is missing about the processes of this window while they may still live."""
+        by_process = {sample.process: sample for sample in window.samples}
+        self.last_processes = len(by_process)
+        unmapped = [
+            process
+            for process, sample in by_process.items()
+            if sample.user_stack and not self._known(process).mapped
+        ]
+        for process in unmapped:
+            self._reader.ask(process.pid)
+        deadline = self._clock() + MAPPING_WAIT_SECONDS
+        while unmapped and not self._reader.idle and self._clock() < deadline:
+            time.sleep(0.001)
+        self.on_answers(self._reader.collect())
+        self.counters.exited_before_mapped += sum(
+            not self._known(process).mapped for process in unmapped
+        )
+        for process in by_process:
+            known = self._known(process)
+            if known.process is None:
+                known.process = self._ask_task(process)
+
+    def _known(self, process: ProcessId) -> Known:
+        return self.processes.get_or_add(process)
+
+    def _ask_task(self, process: ProcessId) -> Process | None:
+        try:
+            raw = iterators.read(self._task_program, "task", tid=process.pid)
+            return next((task for task in records.tasks(raw) if task.id == process), None)
+        except (BpfError, records.RecordError) as error:
+            if getattr(error, "errno", errno.ESRCH) != errno.ESRCH:
+                raise
+            return None
+
+    def _profile(self, window: Window) -> Profile:
+        by_process: dict[ProcessId, list[RawSample]] = {}
+        for sample in window.samples:
+            by_process.setdefault(sample.process, []).append(sample)
+        series = [
+            one
+            for process, samples in by_process.items()
+            for one in self._series(process, samples, window)
+        ]
+        return Profile(window.time_ns, window.duration_ns, self._period_ns, tuple(series))
+
+    def _series(self, process: ProcessId, samples: list[RawSample], window: Window) -> list[Series]:
+        """The samples of one process: one series, or one for each name it had."""
+        known = self._known(process)
+        stacks = {
+            s.user_stack: window.stacks[s.user_stack]
+            for s in samples
+            if s.user_stack in window.stacks
+        }
+        frames = resolve.process_frames(
+            known.find if known.mapped else None, stacks.values(), self._executables
+        )
+        user = {key: resolve.user_stack(stack, frames) for key, stack in stacks.items()}
+        by_labels: dict[tuple[tuple[str, str], ...], dict[tuple[Frame, ...], int]] = {}
+        for sample in samples:
+            kernel = window.stacks.get(sample.kernel_stack)
+            whole = (self._kernel.frames(kernel) if kernel else ()) + user.get(
+                sample.user_stack, ()
+            )
+            counts = by_labels.setdefault(self._labels(known, sample), {})
+            counts[whole or (resolve.GONE,)] = (
+                counts.get(whole or (resolve.GONE,), 0) + sample.count
+            )
+        return [Series(key, tuple(counts.items())) for key, counts in by_labels.items()]
+
+    def _labels(self, known: Known, sample: RawSample) -> tuple[tuple[str, str], ...]:
+        process = known.process or Process(
+            sample.process, 0, 0, sample.comm, 0, kernel_thread=False
+        )
+        if not self._threads:
+            process = replace(process, comm=sample.comm)
+        thread = sample.comm if self._threads else None
+        executable = PurePath(known.executable).name if known.executable else ""
+        pairs = labels(process, thread, executable, self._host)
+        if known.process is None:  # gone before it could be asked: better no label than a wrong one
+            pairs = tuple(pair for pair in pairs if pair[0] not in UNKNOWN_OF_THE_GONE)
+        return pairs
