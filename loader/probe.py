@@ -22,7 +22,8 @@ def check_kernel(*, ignore_unsafe: bool) -> None:
     if locks_up(release) and not ignore_unsafe:
         raise Refusal(
             f"linux {release} can lock up the machine when a profiler reads user memory in an"
-            " interrupt (fixed in 6.1); boot 6.1 or newer, or set ignore_unsafe_kernel = 1 at your own risk"
+            " interrupt (fixed in 6.1); boot 6.1 or newer, or set ignore_unsafe_kernel = 1 at your"
+            " own risk"
         )
 
 
