@@ -85,7 +85,11 @@ def apply(policy: Policy, version: int) -> Ruleset:
             _allow_path(fd, path, _WRITE & rules.files)
         if rules.net & CONNECT_TCP:
             for port in policy.tcp_ports or ():
-                _allow_port(fd, port)
+                _allow_port(fd, CONNECT_TCP, port)
+        if rules.net and policy.internet:
+            # grpc finds out whether there is IPv6 by binding ::1 to any free port. It is not
+            # enough to serve: listen(2) is refused by the filter.
+            _allow_port(fd, BIND_TCP, 0)
         _checked(libc.syscall(_RESTRICT_SELF, fd, 0), "restrict")
     finally:
         os.close(fd)
@@ -107,8 +111,8 @@ def _allow_path(ruleset_fd: int, path: str, access: int) -> None:
         os.close(fd)
 
 
-def _allow_port(ruleset_fd: int, port: int) -> None:
-    _add(ruleset_fd, _RULE_NET_PORT, struct.pack("=QQ", CONNECT_TCP, port), f"port {port}")
+def _allow_port(ruleset_fd: int, access: int, port: int) -> None:
+    _add(ruleset_fd, _RULE_NET_PORT, struct.pack("=QQ", access, port), f"port {port}")
 
 
 def _add(ruleset_fd: int, kind: int, rule: bytes, what: str) -> None:

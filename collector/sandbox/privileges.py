@@ -82,7 +82,8 @@ def drop_capabilities() -> None:
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     with contextlib.suppress(OSError):
         for capability in range(_last_capability() + 1):
-            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+            if libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+                break
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()
     libc.capset(header, nothing)

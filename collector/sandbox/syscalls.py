@@ -52,7 +52,7 @@ CHANGE = (
 )
 
 CONNECT = ("connect", "bind", "sendmmsg", "recvmmsg")
-"""bind gives a UDP socket of a resolver its source port; Landlock refuses TCP listeners."""
+"""bind gives a UDP socket of a resolver its source port; listen is not among them."""
 
 KILL = (
     *("execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "kcmp"),

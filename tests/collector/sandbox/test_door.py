@@ -8,8 +8,10 @@ import errno
 import json
 import mmap
 import os
+import shutil
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -135,6 +137,20 @@ def test_status_is_proven_from_outside():
         os.waitpid(pid, 0)
         for fd in (release, wait, gate, opener):
             os.close(fd)
+
+
+def test_the_binding_is_found_before_files_are_out_of_reach(reachable):
+    """As in a fresh process: nothing of libseccomp's binding has been imported yet."""
+    reachable.chmod(0o755)
+    shutil.copy(pyseccomp.__file__, reachable)
+
+    def run():
+        sys.path[:0] = [str(reachable)]
+        del sys.modules["pyseccomp"]
+        close(roles.elf())
+        return sys.modules["pyseccomp"].__file__
+
+    assert in_child(run) == (0, str(reachable / "pyseccomp.py"))
 
 
 def test_root_is_refused():
@@ -374,11 +390,13 @@ def test_sec_25_other_ports_are_out_of_reach():
             return [
                 error_of(lambda: socket.create_connection(("127.0.0.1", ports[0]))),
                 error_of(lambda: socket.create_connection(("127.0.0.1", ports[1]))),
+                error_of(lambda: socket.socket().bind(("127.0.0.1", 4443))),
+                error_of(lambda: socket.socket().bind(("127.0.0.1", 0))),
                 error_of(lambda: socket.create_server(("127.0.0.1", 0))),
             ]
 
         policy = roles.ship("/tmp", "/tmp", tcp_ports=(ports[0],))
-        assert behind(policy, run) == (0, ["done", "EACCES", "EACCES"])
+        assert behind(policy, run) == (0, ["done", "EACCES", "EACCES", "done", "EPERM"])
 
 
 def test_the_pins_are_not_among_what_the_collector_reads():
