@@ -8,6 +8,7 @@ let through. Numbers: linux/landlock.h. Restricting applies to the calling threa
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -72,7 +73,10 @@ def ruleset(policy: Policy, version: int) -> Ruleset:
 
 
 def apply(policy: Policy, version: int) -> Ruleset:
-    """Restrict this thread for good. Raises SandboxError; a path that is absent is an error."""
+    """Restrict this thread for good. Raises SandboxError; a path that is absent is an error.
+
+    A directory to read that this user may not enter needs no rule: it is out of reach as it is.
+    """
     rules = ruleset(policy, version)
     words = (rules.files, rules.net, rules.scoped)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
@@ -80,7 +84,8 @@ def apply(policy: Policy, version: int) -> Ruleset:
     fd = _checked(libc.syscall(_CREATE_RULESET, attributes, size, 0), "create")
     try:
         for path in policy.readable or () if policy.open_files else ():
-            _allow_path(fd, path, _READ & rules.files)
+            with contextlib.suppress(PermissionError):
+                _allow_path(fd, path, _READ & rules.files)
         for path in policy.writable:
             _allow_path(fd, path, _WRITE & rules.files)
         if rules.net & CONNECT_TCP:
@@ -91,16 +96,15 @@ def apply(policy: Policy, version: int) -> Ruleset:
             # enough to serve: listen(2) is refused by the filter.
             _allow_port(fd, BIND_TCP, 0)
         _checked(libc.syscall(_RESTRICT_SELF, fd, 0), "restrict")
+    except OSError as error:
+        raise SandboxError(f"Landlock: {error}") from error
     finally:
         os.close(fd)
     return rules
 
 
 def _allow_path(ruleset_fd: int, path: str, access: int) -> None:
-    try:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        raise SandboxError(f"Landlock: {error}") from error
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not stat.S_ISDIR(os.fstat(fd).st_mode):
             access &= _OF_A_FILE

@@ -13,13 +13,16 @@ _NOT_READ = frozenset({"dev", "lost+found", "proc", "run", "sys"})
 
 _NAME_SERVICE = ("/etc", "/usr")
 
+_OWN_CODE = str(Path(__file__).resolve().parents[2])
+"""Python imports some modules only when they are needed; extension modules no more."""
+
 
 def collect(spool_dir: str, *more_readable: str) -> Policy:
     """The collector: executables of the host, its spool, element commands of bpf(2)."""
     return Policy(
         role="collect",
         open_files=True,
-        readable=(*host_directories(), *more_readable),
+        readable=(*host_directories(), _OWN_CODE, *more_readable),
         writable=(spool_dir,),
         threads=True,
         serves=True,
@@ -44,7 +47,7 @@ def ship(
     return Policy(
         role="ship",
         open_files=True,
-        readable=(*_present(_NAME_SERVICE), spool_dir, *more_readable),
+        readable=(*_present(_NAME_SERVICE), _OWN_CODE, spool_dir, *more_readable),
         writable=(state_dir,),
         threads=True,
         internet=tcp_ports is None or bool(tcp_ports),
@@ -57,7 +60,7 @@ def report(spool_dir: str, *more_readable: str) -> Policy:
     return Policy(
         role="report",
         open_files=True,
-        readable=(*_present(("/usr",)), spool_dir, *more_readable),
+        readable=(*_present(("/usr",)), _OWN_CODE, spool_dir, *more_readable),
     )
 
 

@@ -341,6 +341,24 @@ def test_sec_25_files_outside_stay_out_of_reach(reachable):
     assert said[5:] == ["EACCES", "EACCES"]
 
 
+def test_a_path_that_is_absent_is_an_error():
+    policy = roles.report("/does/not/exist")
+    assert in_child(lambda: close(policy))[1] == (
+        "SandboxError: Landlock: [Errno 2] No such file or directory: '/does/not/exist'"
+    )
+
+
+def test_a_directory_this_user_may_not_enter_is_an_error_only_to_write(reachable):
+    (reachable / "inside").chmod(0o700)
+    secret = str(reachable / "inside" / "file")
+    assert behind(roles.report(secret), lambda: error_of(lambda: os.open(secret, 0))) == (
+        0,
+        "EACCES",
+    )
+    policy = roles.collect(str(reachable / "inside" / "file"))
+    assert "Permission denied" in in_child(lambda: close(policy))[1]
+
+
 def test_no_file_lends_its_uid(reachable):
     policy = roles.collect(str(reachable / "inside"))
 
