@@ -114,11 +114,11 @@ def refusal_by_file(mapping: Mapping, opened: Opened) -> Refusal | None:
         return Refusal.REMOTE
     if opened.inode != mapping.inode:
         return Refusal.OTHER_FILE
-    if opened.device == mapping.device or opened.fs_magic == _OVERLAYFS:
+    if opened.device == mapping.device:
         return None
-    if opened.fs_magic == _BTRFS == mapping.fs_magic:
-        return None
-    return Refusal.OTHER_FILE
+    # these two report another device to stat(2) than the mapping has: the size must agree too
+    stacked = opened.fs_magic == _OVERLAYFS or opened.fs_magic == _BTRFS == mapping.fs_magic
+    return None if stacked and opened.size == mapping.file_size else Refusal.OTHER_FILE
 
 
 def open_candidate(path: str) -> Opened:

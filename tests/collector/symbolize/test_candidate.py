@@ -19,7 +19,7 @@ from collector.symbolize.candidate import (
 )
 
 EXT4, OVERLAYFS, BTRFS, NFS, FUSE = 0xEF53, 0x794C7630, 0x9123683E, 0x6969, 0x65735546
-MAPPING = Mapping(0x1000, 0x2000, 0, 7, 42, EXT4, MappingFlag(0), "/usr/bin/program")
+MAPPING = Mapping(0x1000, 0x2000, 0, 7, 42, EXT4, MappingFlag(0), "/usr/bin/program", 100)
 OPENED = Opened(3, 7, 42, 100, 5, True, EXT4)
 
 
@@ -52,6 +52,7 @@ def test_refused_before_anything_is_opened(changes, expected):
         ({}, {"fs_magic": FUSE}, Refusal.REMOTE),
         # The candidate lies on an overlay: its device is the overlay's own.
         ({}, {"device": 8, "fs_magic": OVERLAYFS}, None),
+        ({}, {"device": 8, "fs_magic": OVERLAYFS, "size": 101}, Refusal.OTHER_FILE),
         ({"fs_magic": OVERLAYFS}, {"device": 8, "fs_magic": OVERLAYFS}, None),
         ({"fs_magic": OVERLAYFS}, {"device": 8, "fs_magic": EXT4}, Refusal.OTHER_FILE),
         ({"fs_magic": OVERLAYFS}, {"device": 8, "fs_magic": OVERLAYFS, "inode": 1},
