@@ -67,6 +67,11 @@ def line(elapsed: float, frequency: int, answer: bytes | None, notes: str = "") 
     )
 
 
+def shorten(text: str) -> str:
+    """The status line for a terminal of 80 columns."""
+    return text.replace(" user stacks", "").replace("  ", " ")
+
+
 def _number(document: dict[str, object], part: str, name: str) -> float:
     inner = document.get(part)
     value = inner.get(name) if isinstance(inner, dict) else None

@@ -146,7 +146,7 @@ class Supervisor:
         self._next_question = now + STATUS_SECONDS
         notes = f"  {self.restarts} restarts" if self.restarts else ""
         text = status.line(now - self._began, self._frequency, self.answer, notes)
-        self._terminal.status(text, now)
+        self._terminal.status(text, now, status.shorten(text))
         if self._question is not None:
             if now - self._question.asked < status.DEADLINE_SECONDS:
                 return

@@ -24,12 +24,15 @@ class Terminal:
         self._stream.write(f"{self._clear()}{text}\n{self._shown}")
         self._stream.flush()
 
-    def status(self, text: str, now: float) -> None:
-        """The status line; `now` in seconds decides whether a log is due for another one."""
+    def status(self, text: str, now: float, short: str = "") -> None:
+        """The status line, or `short` where the terminal is too narrow for it.
+
+        `now` in seconds decides whether a log is due for another one.
+        """
         if self._live:
             width = shutil.get_terminal_size().columns - 1
             clear = self._clear()
-            self._shown = text[:width]
+            self._shown = (text if len(text) <= width else short or text)[:width]
             self._stream.write(clear + self._shown)
         elif now - self._written >= PLAIN_INTERVAL:
             self._written = now

@@ -24,6 +24,12 @@ def test_the_line_says_everything() -> None:
     )
 
 
+def test_the_short_line_says_the_same() -> None:
+    assert status.shorten(status.line(3599, 99, json.dumps(ANSWER).encode(), "  3 restarts")) == (
+        "59:59 99 Hz 3,412 samples 212 stacks 43 processes 96.3 % whole 0 dropped 3 restarts"
+    )
+
+
 def test_the_line_before_the_first_answer_and_after_an_hour() -> None:
     assert status.line(3725, 99, None) == "62:05  99 Hz  waiting for the collector"
 

@@ -32,6 +32,12 @@ def test_a_terminal_redraws_its_line_and_keeps_messages_above() -> None:
     assert stream.getvalue() == "one\r\x1b[Ktwo\r\x1b[Khello\ntwo\n"
 
 
+def test_a_narrow_terminal_gets_the_short_line() -> None:
+    stream = Screen()
+    Terminal(stream).status("x" * 1000, 0.0, "short")
+    assert stream.getvalue() == "short"
+
+
 def test_control_characters_are_shown_not_obeyed() -> None:
     assert printable(b"\x1b]0;title\x07ok\xff\r") == r"\x1b]0;title\x07ok\xff\r"
 
