@@ -78,7 +78,9 @@ class Loop:
         self._aggregation.beat()
         self._next_beat = time.monotonic() + HEARTBEAT_SECONDS
         self._next_generation = time.monotonic() + GENERATION_SECONDS
-        self._note_stored(snapshot.counters(self._parts.pins))
+        counted = snapshot.counters(self._parts.pins)
+        self._parts.rates.update(time.monotonic(), counted)
+        self._note_stored(counted)
         self._schedule_window()
 
     def _on_signal(self, _number: int, _frame: object) -> None:

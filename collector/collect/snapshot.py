@@ -77,7 +77,7 @@ def take(parts: Parts) -> Snapshot:
         versions=_versions(parts.loader),
         sampling=_sampling(parts),
         samples=assemble.samples(outcomes, parts.rates.per_second),
-        stacks=assemble.stacks(parts.pipeline.last_stacks, kernel),
+        stacks=assemble.stacks(parts.pipeline.last_stacks or _so_far(parts), kernel),
         processes=_processes(parts),
         maps=maps,
         map_memory_bytes=sum(item.memory_bytes for item in maps),
@@ -99,6 +99,10 @@ def _versions(loader: Mapping[str, Any]) -> Versions:
         abi_sha256=abi.sha256(),
         objects_sha256=dict(loader.get("objects", {})),
     )
+
+
+def _so_far(parts: Parts) -> int:
+    return sum(entries for name, entries in parts.fill.items() if name.startswith("stacks"))
 
 
 def _sampling(parts: Parts) -> Sampling:

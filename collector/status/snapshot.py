@@ -68,7 +68,7 @@ class Samples:
 class Stacks:
     """Different stacks, and how many user stacks reach their bottom."""
 
-    last_window: Annotated[int, "different stacks in the newest window"]
+    last_window: Annotated[int, "different stacks in the newest full window; before it, so far"]
     user_ends: Annotated[dict[str, int], "how user stacks ended, to samples: the `user_` counters"]
     user_complete_percent: Annotated[float, "share of those that reached the bottom; 0 of none"]
 
