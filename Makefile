@@ -24,9 +24,13 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## profile this machine [DURATION=s] [OUT=dir] [HZ=n] [CONFIG=file]
+run: root build ## profile this machine [DURATION=s] [OUT=dir] [HZ=n] [CONFIG=file]
 	@exec $(PYTHON) -m supervisor run --stage build/stage --out "$(OUT)" \
 	    $(if $(DURATION),--duration "$(DURATION)") $(if $(HZ),--hz "$(HZ)") $(if $(CONFIG),--config "$(CONFIG)")
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "make run loads BPF programs and so needs root; try: sudo make run" >&2; exit 2; }
 
 .PHONY: test
 test: build ## every check and test; BPF tests need root
