@@ -30,7 +30,7 @@ from libbpf.errors import BpfError
 
 SETTLE_SECONDS = (0.02, 0.2)
 """When to walk a process again after exec: by then the dynamic linker has mapped its libraries."""
-EXEC_WALKS_PER_SECOND = 20
+EXEC_WALKS_PER_SECOND = 50
 """Walks because of exec; those because of a sample are bounded by the sampling rate."""
 MAPPING_WAIT_SECONDS = 1.0
 UNKNOWN_OF_THE_GONE = ("ppid", "uid")
