@@ -5,10 +5,24 @@
 
 #include "maps.h"
 
-/* 1 if a < b, for numbers below 2^63, without a branch. */
+/*
+ * 1 if a < b, for numbers below 2^63, without a branch. clang must not see the comparison in the
+ * difference: it makes branches of it, and the verifiers of linux 6.1 and 7.3 then give up.
+ */
 static __always_inline __u64 less(__u64 a, __u64 b)
 {
-	return (a - b) >> 63;
+	__u64 difference = a - b;
+
+	barrier_var(difference);
+	return difference >> 63;
+}
+
+/* One read, so that it is a whole range. clang must not know the index: it would drop the mask
+ * where it sees that none is needed, and the verifier of linux 6.1 does not see it. */
+static __always_inline __u64 range_at(const __u64 *table, __u64 index)
+{
+	barrier_var(index);
+	return *(volatile const __u64 *)&table[index & (RANGES_PER_CHUNK - 1)];
 }
 
 /*
@@ -20,17 +34,17 @@ static __always_inline bool table_covers(const __u64 *table, __u32 count, __u64 
 	__u64 before = 0;	/* ranges known to start at or before page */
 
 	for (__u64 step = RANGES_PER_CHUNK / 2; step; step /= 2) {
-		__u64 index = (before + step - 1) & (RANGES_PER_CHUNK - 1);
-		__u64 start = *(volatile const __u64 *)&table[index] >> RANGE_LENGTH_BITS;
+		__u64 index = before + step - 1;
+		__u64 start = range_at(table, index) >> RANGE_LENGTH_BITS;
 
 		before += step * (less(index, count) & less(start, page + 1));
 	}
 	/* the steps reach all but the last: look whether it too starts before page */
-	__u64 range = *(volatile const __u64 *)&table[before & (RANGES_PER_CHUNK - 1)];
+	__u64 range = range_at(table, before);
 	before += less(before, count) & less(range >> RANGE_LENGTH_BITS, page + 1);
 	if (before == 0)
 		return false;
-	range = *(volatile const __u64 *)&table[(before - 1) & (RANGES_PER_CHUNK - 1)];
+	range = range_at(table, before - 1);
 	return page - (range >> RANGE_LENGTH_BITS) < (range & RANGE_LENGTH_MASK);
 }
 
