@@ -23,7 +23,7 @@ from libbpf.ringbuf import RingBuffer
 
 HEARTBEAT_SECONDS = 1.0
 EVENT_PAUSE_SECONDS = 0.005
-"""After events came, how long the next ones may wait: a fork storm wakes us 200 times a second at most."""
+"""After events came, how long the next ones may wait: a fork storm wakes us 200 times a second."""
 GENERATION_SECONDS = 5.0
 JITTER = 0.1
 FULL_SHARE = 0.5
