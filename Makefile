@@ -35,6 +35,7 @@ root:
 .PHONY: test
 test: build ## every check and test; BPF tests need root
 	@tools/checks
+	$(call say,tests: pytest …)
 	@$(PYTHON) -m pytest -q $(TESTS)
 
 .PHONY: check
@@ -90,6 +91,7 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Wno-
 
 build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) build/libbpf.stamp
 	@mkdir -p build/bpf
+	$(call say,bpf: compiling $* …)
 	@$(CLANG) $(BPF_FLAGS) -c $< -o $@
 	@$(STRIP) -g $@
 
@@ -97,6 +99,7 @@ build/embedded_objects.h: libbpf/embed.py bpf/abi.h $(OBJECTS:%=build/bpf/%.bpf.
 	@$(SYSTEM_PYTHON) libbpf/embed.py bpf/abi.h $@ $(foreach o,$(OBJECTS),$(o)=build/bpf/$(o).bpf.o)
 
 build/module.stamp: libbpf/_libbpf.c libbpf/libbpf.csrc.c build/embedded_objects.h
+	$(call say,libbpf: building the extension module …)
 	@gcc -shared -fPIC -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers \
 	    -fvisibility=hidden -Wl,-z,relro,-z,now -Wl,--exclude-libs,ALL -ffile-prefix-map=$(CURDIR)=. -D_GNU_SOURCE \
 	    $$($(SYSTEM_PYTHON)-config --includes) -Ibuild -Ibpf -Ilibbpf -I$(LIBBPF)/include \
@@ -107,5 +110,6 @@ build/module.stamp: libbpf/_libbpf.c libbpf/libbpf.csrc.c build/embedded_objects
 
 STAGED := $(shell find loader collector libbpf -type f -not -path "*/__pycache__/*" -not -name "*.so" -not -name "_libbpf.c")
 build/stage.stamp: build/module.stamp $(PYTHON) $(STAGED) tools/stage
+	$(call say,stage: laying out what each process runs from …)
 	@PYTHON=$(PYTHON) tools/stage build/stage
 	@touch $@
