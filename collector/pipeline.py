@@ -132,6 +132,7 @@ class Pipeline:
         self.counters.windows += 1
         self.counters.samples_drained += total
         self._complete(window)
+        self._executables.start_window()
         profile = self._profile(window)
         self.last_stacks = len(window.stacks)
         self.processes.forget_ended()

@@ -10,6 +10,7 @@ from loader.config import Config
 from loader.errors import Refusal
 
 HEARTBEAT_WINDOWS = 3
+HEARTBEAT_SECONDS = 15  # at least: a window may wait on the ELF worker for a third of that
 DEEPEST_PID_NAMESPACE = 4  # levels spelled out in bpf/identity.h
 FEWEST_STACKS, MOST_STACKS = 2048, 8192
 
@@ -61,7 +62,8 @@ def load_all(config: Config, cpus: int) -> Loaded:
         item.set_constant("agent_pid_namespace", int.from_bytes(found[4:], "little"))
         if name == "sampler":
             item.set_constant("tell_threads", config.threads)
-            item.set_constant("heartbeat_limit", HEARTBEAT_WINDOWS * config.window_seconds * 10**9)
+            limit = max(HEARTBEAT_WINDOWS * config.window_seconds, HEARTBEAT_SECONDS)
+            item.set_constant("heartbeat_limit", limit * 10**9)
         loaded.add(item)
     objects.write_first(loaded.maps["set_1"], "set_1", (1).to_bytes(4, "little"))
     for number in ("set_0", "set_1"):

@@ -65,7 +65,7 @@ class Aggregation:
         """
         self._activate()
         left = self._drain(self.sequence - 1) if self.sequence else None
-        if left is None or not left.sample_keys and not left.stack_keys:
+        if left is None or (not left.sample_keys and not left.stack_keys):
             return None
         if written == (self._generation, left.window.sequence):
             self.empty(left)

@@ -21,6 +21,10 @@ from collector.symbolize.client import (
 PAUSE_SECONDS = 5.0
 """After nobody answered: how long nobody is asked."""
 
+WINDOW_SECONDS = 4.0
+"""What all questions of one window may take together: hostile files must not keep the collector
+from its heartbeat, however many there are. What was not asked is asked in the next window."""
+
 MAX_DEATHS = 2
 """A worker may also die for reasons of its own, once."""
 
@@ -37,6 +41,7 @@ class Counters:
     refused: Counter[str] = field(default_factory=Counter)
     worker_died: int = 0
     worker_unavailable: int = 0
+    over_budget: int = 0
     evicted_executables: int = 0
     evicted_symbols: int = 0
 
@@ -49,7 +54,12 @@ class Asker:
         self._counters = counters
         self._clock = clock
         self._ask_again = clock()
+        self._asked_seconds = 0.0
         self._deaths: OrderedDict[tuple[Identity, str], int] = OrderedDict()
+
+    def start_window(self) -> None:
+        """From here on questions have WINDOW_SECONDS again."""
+        self._asked_seconds = 0.0
 
     def describe(self, opened: Opened) -> Description:
         """Build id and segments of an open file. Raises RefusedError."""
@@ -65,6 +75,10 @@ class Asker:
             raise RefusedError(Refusal.KILLED_WORKER)
         if self._clock() < self._ask_again:
             raise RefusedError(Refusal.WORKER_UNAVAILABLE)
+        if self._asked_seconds >= WINDOW_SECONDS:
+            self._counters.over_budget += 1
+            raise RefusedError(Refusal.WORKER_UNAVAILABLE)
+        began = self._clock()
         try:
             return question()
         except FileRefusedError as error:
@@ -79,3 +93,5 @@ class Asker:
             self._counters.worker_unavailable += 1
             self._ask_again = self._clock() + PAUSE_SECONDS
             raise RefusedError(Refusal.WORKER_UNAVAILABLE) from error
+        finally:
+            self._asked_seconds += self._clock() - began

@@ -64,7 +64,7 @@ class ElfClient:
     that a file that keeps the worker busy too long shows as the worker's end.
     """
 
-    def __init__(self, socket_path: str, deadline: float = 15.0) -> None:
+    def __init__(self, socket_path: str, deadline: float = 5.0) -> None:
         self._path = socket_path
         self._deadline = deadline
         self._connection: socket.socket | None = None

@@ -80,6 +80,10 @@ class Executables:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def start_window(self) -> None:
+        """To be called before the frames of a window: the worker's time is bounded per window."""
+        self._asker.start_window()
+
     def executable(self, mapping: Mapping) -> Executable:
         """The file behind a mapping, or a bracketed name that says why there is none."""
         return self._entry(mapping).executable
