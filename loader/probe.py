@@ -10,13 +10,14 @@ from libbpf import iterators
 from libbpf.errors import BpfError
 from loader.errors import Refusal
 
+BTF = "/sys/kernel/btf/vmlinux"
 NEEDS = "parca-agent needs linux 6.1 or newer with BTF, as in Debian 12"
 
 
 def check_kernel(*, ignore_unsafe: bool) -> None:
     """Refuses what loading would meet with an unclear error or, once, with a dead machine."""
-    if not os.path.exists("/sys/kernel/btf/vmlinux"):
-        raise Refusal("this kernel has no BTF (/sys/kernel/btf/vmlinux); boot one built with"
+    if not os.path.exists(BTF):
+        raise Refusal(f"this kernel has no BTF ({BTF}); boot one built with"
                       f" CONFIG_DEBUG_INFO_BTF=y: {NEEDS}")  # fmt: skip
     release = os.uname().release
     if locks_up(release) and not ignore_unsafe:
