@@ -6,6 +6,7 @@
 #include "identity.h"
 #include "ranges.h"
 
+#define SHOW_AGAIN 1	/* an iterator's answer: read(2) says EAGAIN and comes back to this object */
 #define MAX_SPLIT 4	/* a mapping over 2 GiB takes several ranges, 8 GiB at most */
 
 struct path_scratch {
@@ -15,7 +16,7 @@ struct path_scratch {
 	char path[PATH_LENGTH];
 };
 
-/* Per CPU; `busy` refuses a second reader that preempts the first on the same CPU. */
+/* Per CPU; `busy` makes a second reader wait that preempted the first on the same CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -38,27 +39,56 @@ static __always_inline void write_end(struct bpf_iter_meta *meta, __u64 records)
 	bpf_seq_write(meta->seq, &end, sizeof(end));
 }
 
-static __always_inline struct ranges *chunk_of(struct ranges_key *process, __u32 chunk,
-					       struct counters *counters)
+/* Does `task` still run the program that `process` names? */
+static __always_inline bool runs(struct task_struct *task, const struct ranges_key *process)
+{
+	return *(volatile __u64 *)&task->self_exec_id == process->exec_id &&
+	       task->signal->live.counter > 0;
+}
+
+/*
+ * May mappings of `vma` be told of `process`? A walk holds on to the memory it began with, so
+ * after an exec it goes on through the old program's; and during an exec the memory is the new
+ * program's while exec id, registers, or both are still the old one's.
+ */
+static __always_inline bool belongs(struct task_struct *task, struct vm_area_struct *vma,
+				    const struct ranges_key *process)
+{
+	if (bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve))
+		return false;
+	return vma->vm_mm == task->mm && runs(task, process);
+}
+
+/* A chunk of the process's ranges, made if it is not there and the process still is: the process
+ * programs remove what they find when a program ends, and nobody would remove what comes later. */
+static __always_inline struct ranges *chunk_of(struct task_struct *task, struct ranges_key *process,
+					       __u32 chunk, struct counters *counters)
 {
 	struct ranges_key key = *process;
 	__u32 zero = 0;
 
 	key.chunk = chunk;
 	struct ranges *ranges = bpf_map_lookup_elem(&executable_ranges, &key);
-	if (ranges)
-		return ranges;
-	struct ranges *empty = bpf_map_lookup_elem(&no_ranges, &zero);
-	if (!empty || bpf_map_update_elem(&executable_ranges, &key, empty, BPF_NOEXIST)) {
-		counters->ranges_full++;
-		return 0;
+	if (!ranges) {
+		struct ranges *empty = bpf_map_lookup_elem(&no_ranges, &zero);
+		if (!empty || bpf_map_update_elem(&executable_ranges, &key, empty, BPF_NOEXIST)) {
+			counters->ranges_full++;
+			return 0;
+		}
+		if (!runs(task, process)) {
+			bpf_map_delete_elem(&executable_ranges, &key);
+			return 0;
+		}
+		ranges = bpf_map_lookup_elem(&executable_ranges, &key);
+		if (!ranges)
+			return 0;
 	}
-	ranges = bpf_map_lookup_elem(&executable_ranges, &key);
-	if (ranges) {
+	if (!ranges->tgid) {
 		ranges->tgid = key.tgid;
 		ranges->start_time = key.start_time;
 	}
-	return ranges;
+	/* removed since the lookup, and another's already? */
+	return ranges->tgid == key.tgid && ranges->start_time == key.start_time ? ranges : 0;
 }
 
 /* The process's walk is complete: what it filled becomes the active table. */
@@ -76,11 +106,11 @@ static __always_inline void publish(struct walk *walk)
 	ranges->active = next;
 }
 
-static __always_inline void add_range(struct walk *walk, __u64 start, __u64 end,
-				      struct counters *counters)
+static __always_inline void add_range(struct task_struct *task, struct walk *walk, __u64 start,
+				      __u64 end, struct counters *counters)
 {
 	__u64 page = start >> PAGE_SHIFT, pages = (end - start) >> PAGE_SHIFT;
-	struct ranges *first = chunk_of(&walk->process, 0, counters);
+	struct ranges *first = chunk_of(task, &walk->process, 0, counters);
 
 	if (!first)
 		return;
@@ -93,7 +123,7 @@ static __always_inline void add_range(struct walk *walk, __u64 start, __u64 end,
 			counters->ranges_truncated++;
 			return;
 		}
-		struct ranges *ranges = chunk == 0 ? first : chunk_of(&walk->process, chunk, counters);
+		struct ranges *ranges = chunk == 0 ? first : chunk_of(task, &walk->process, chunk, counters);
 		if (!ranges)
 			return;
 		*(volatile __u64 *)&ranges->table[filling][slot] = page << RANGE_LENGTH_BITS | length;
@@ -101,6 +131,8 @@ static __always_inline void add_range(struct walk *walk, __u64 start, __u64 end,
 		page += length;
 		pages -= length;
 	}
+	if (pages)
+		counters->ranges_truncated++;
 }
 
 static __always_inline bool same_process(const struct ranges_key *a, const struct ranges_key *b)
@@ -205,16 +237,16 @@ int task_vma(struct bpf_iter__task_vma *ctx)
 
 	struct ranges_key process = process_of(task);
 	struct path_scratch *s = bpf_map_lookup_elem(&iterator_scratch, &zero);
-	if (!process.tgid || !s)
+	if (!process.tgid || !s || !belongs(task, vma, &process))
 		return 0;
 	struct walk *walk = walk_of(session, &process);
 	if (!walk)
 		return 0;
 	if (__sync_val_compare_and_swap(&s->busy, 0, 1) != 0)
-		return 0;
+		return SHOW_AGAIN;
 	write_mapping(ctx->meta->seq, vma, s, &process);
 	s->busy = 0;
-	add_range(walk, vma->vm_start, vma->vm_end, counters);
+	add_range(task, walk, vma->vm_start, vma->vm_end, counters);
 	walk->records++;
 	return 0;
 }

@@ -56,6 +56,17 @@ __noinline bool same_stack(struct stack *a, struct stack *b)
 	return true;
 }
 
+/* Whatever a longer stack of this CPU left behind `length` stays here: it may be of another process. */
+__noinline int clear_rest(struct stack *stack)
+{
+	if (!stack)
+		return 0;
+	for (__u32 i = 0; i < MAX_FRAMES; i++)
+		if (i >= stack->length)
+			stack->addresses[i] = 0;
+	return 0;
+}
+
 /* Key under which `stack` stands in the set, 0 after raising the outcome that says why not. */
 static __always_inline __u64 store_stack(void *stacks, struct stack *stack, struct counters *counters)
 {
@@ -64,6 +75,7 @@ static __always_inline __u64 store_stack(void *stacks, struct stack *stack, stru
 	for (int probe = 0; probe < PROBES; probe++, key++) {
 		struct stack *known = bpf_map_lookup_elem(stacks, &key);
 		if (!known) {
+			clear_rest(stack);
 			long error = bpf_map_update_elem(stacks, &key, stack, BPF_NOEXIST);
 			if (!error) {
 				counters->stacks_stored++;

@@ -117,6 +117,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	__u64 start_boottime;
 	const struct cred *real_cred;
+	unsigned int in_execve : 1;
 	char comm[16];
 	struct signal_struct *signal;
 	__u64 self_exec_id;
