@@ -26,6 +26,20 @@ def check_kernel(*, ignore_unsafe: bool) -> None:
             " interrupt (fixed in 6.1); boot 6.1 or newer, or set ignore_unsafe_kernel = 1 at your"
             " own risk"
         )
+    require_symbol_iterator(BTF)
+
+
+def require_symbol_iterator(btf: str) -> None:
+    """Iterators over kernel symbols: linux 6.0. `btf` names each iterator's function, if there.
+
+    Kernels that lack it would refuse the loads with less telling errors: 5.10 charges maps to
+    RLIMIT_MEMLOCK, and answers EPERM.
+    """
+    with open(btf, "rb") as file:
+        if b"\0bpf_iter_ksym\0" not in file.read():
+            raise Refusal(
+                f"linux {os.uname().release} has no BPF iterator over its symbols; {NEEDS}"
+            )
 
 
 def locks_up(release: str) -> bool:
