@@ -111,5 +111,5 @@ build/module.stamp: libbpf/_libbpf.c libbpf/libbpf.csrc.c build/embedded_objects
 STAGED := $(shell find loader collector libbpf -type f -not -path "*/__pycache__/*" -not -name "*.so" -not -name "_libbpf.c")
 build/stage.stamp: build/module.stamp $(PYTHON) $(STAGED) tools/stage
 	$(call say,stage: laying out what each process runs from …)
-	@PYTHON=$(PYTHON) tools/stage build/stage
+	@PYTHON=$(PYTHON) SYSTEM_PYTHON=$(SYSTEM_PYTHON) tools/stage build/stage
 	@touch $@
