@@ -16,7 +16,9 @@ from supervisor.service import Plan, Service
 from supervisor.signals import StopSignals
 from supervisor.terminal import Lines, Terminal
 
-STATUS_SECONDS = 1.0
+START_SECONDS = 1.0
+"""Between two questions until the collector answers; from then on as often as it is shown."""
+LAST_QUESTION_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
 """For the collector to write its last window; for the others, a good deal less to do."""
 END_SECONDS = 5.0
@@ -69,6 +71,7 @@ class Supervisor:
         collector, *others = self.services
         patience = self._stops.count + 1
         before()
+        self._ask_once_more()
         finished = self._finish([collector], DRAIN_SECONDS, patience)
         self._finish(others, END_SECONDS, patience)
         self._selector.close()
@@ -140,10 +143,10 @@ class Supervisor:
             os.close(reader)
 
     def _ask(self, now: float) -> None:
-        """Once a second: show the newest answer, put the next question."""
+        """Shows the newest answer and puts the next question: answering costs the collector time."""
         if now < self._next_question:
             return
-        self._next_question = now + STATUS_SECONDS
+        self._next_question = now + (self._terminal.interval if self.answer else START_SECONDS)
         notes = f"  {self.restarts} restarts" if self.restarts else ""
         text = status.line(now - self._began, self._frequency, self.answer, notes)
         self._terminal.status(text, now, status.shorten(text))
@@ -163,6 +166,18 @@ class Supervisor:
                 self._began = time.monotonic()
             self.answer = self._question.answer or self.answer
             self._hang_up()
+
+    def _ask_once_more(self) -> None:
+        """The summary tells the outcomes of the whole run, not those of some seconds ago."""
+        if self.answer is None:
+            return
+        if self._question is not None:
+            self._hang_up()
+        end = time.monotonic() + LAST_QUESTION_SECONDS
+        self._next_question = 0.0
+        self._ask(time.monotonic())
+        while self._question is not None and time.monotonic() < end:
+            self._turn(time.monotonic(), end)
 
     def _hang_up(self) -> None:
         assert self._question is not None

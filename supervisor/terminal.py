@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 from typing import TextIO
 
+LIVE_INTERVAL = 1.0
 PLAIN_INTERVAL = 5.0
 """Seconds between status lines where they cannot be redrawn, as in a log file."""
 
@@ -18,6 +19,11 @@ class Terminal:
         self._live = stream.isatty()
         self._shown = ""
         self._written = -PLAIN_INTERVAL
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two status lines that are shown."""
+        return LIVE_INTERVAL if self._live else PLAIN_INTERVAL
 
     def message(self, text: str) -> None:
         """A line that stays, above the status line."""
