@@ -40,6 +40,7 @@ class Loop:
         self._ring = ring
         self._server = server
         self._epoll = select.epoll()
+        self._polled: dict[int, int] = {}
         self._signals = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._stored: dict[str, int] = {}
@@ -113,8 +114,11 @@ class Loop:
         """Leaves out what has to wait: the ring for a moment, the socket while it is flooded."""
         now = time.monotonic()
         ring = 0 if self._ring_paused_until > now else select.EPOLLIN
-        self._epoll.modify(self._ring.map_fd, ring)
-        self._epoll.modify(self._server.fileno(), select.EPOLLIN if self._server.wants(now) else 0)
+        server = select.EPOLLIN if self._server.wants(now) else 0
+        for fd, wanted in ((self._ring.map_fd, ring), (self._server.fileno(), server)):
+            if self._polled.get(fd) != wanted:
+                self._epoll.modify(fd, wanted)
+                self._polled[fd] = wanted
 
     def _beat(self, now: float) -> None:
         self._aggregation.beat()

@@ -16,7 +16,10 @@ CPU_SECONDS = 600
 REQUEST_SECONDS = 3.0
 """The largest executables at hand, of 100,000 symbols and more, take 0.2 s."""
 
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 15.0
+"""Longer than a window of the default length, so that one with work in each stays and keeps what
+it knows: a new worker costs more than its answers."""
+
 RESIDENT_BYTES = 64 * 1024 * 1024
 """Above it a worker ends after its request: memory goes back to the kernel for certain."""
 

@@ -25,12 +25,14 @@ class Known:
     def set_mappings(self, mappings: tuple[Mapping, ...]) -> None:
         """Takes a fresh walk. A mapping gone since the last one stays where nothing new lies:
         samples of this window may still point into it."""
+        self.mapped = True
+        if mappings == self.mappings:
+            return
         fresh = set(mappings)
         gone = [old for old in self.mappings if old not in fresh]
         kept = [old for old in gone if not any(overlap(old, new) for new in mappings)]
         self.mappings = tuple(sorted([*mappings, *kept], key=lambda mapping: mapping.start))
         self.starts = [mapping.start for mapping in self.mappings]
-        self.mapped = True
 
     def find(self, address: int) -> Mapping | None:
         index = bisect_right(self.starts, address) - 1

@@ -37,15 +37,15 @@ def encode(value: object) -> bytes:
 
 def plain(value: object) -> Json:
     """JSON values of a dataclass tree; raises TypeError for anything else."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if value is None or isinstance(value, (str, int, float)):
+        return value
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
-    if value is None or isinstance(value, str | int | float):
-        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
     raise TypeError(f"no status value: {type(value).__name__}")
 
 
