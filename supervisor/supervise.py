@@ -143,7 +143,7 @@ class Supervisor:
             os.close(reader)
 
     def _ask(self, now: float) -> None:
-        """Shows the newest answer and puts the next question: answering costs the collector time."""
+        """Shows the newest answer, puts the next question; answering costs the collector time."""
         if now < self._next_question:
             return
         self._next_question = now + (self._terminal.interval if self.answer else START_SECONDS)
