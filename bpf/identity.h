@@ -49,6 +49,12 @@ static __always_inline struct ranges_key process_of(struct task_struct *task)
 	return key;
 }
 
+/* Not inlined, so that BTF knows struct event and a test can compare it with user space's. */
+static __noinline __attribute__((unused)) long write_event(struct event *event)
+{
+	return bpf_ringbuf_output(&events, event, sizeof(*event), 0);
+}
+
 static __always_inline void send_event(__u32 type, const struct ranges_key *process,
 				       struct counters *counters)
 {
@@ -58,7 +64,7 @@ static __always_inline void send_event(__u32 type, const struct ranges_key *proc
 		.start_time = process->start_time,
 		.exec_id = process->exec_id,
 	};
-	if (bpf_ringbuf_output(&events, &event, sizeof(event), 0))
+	if (write_event(&event))
 		counters->events_lost++;
 	else
 		counters->events_sent++;

@@ -32,11 +32,22 @@ struct {
 	__type(value, struct ranges);
 } no_ranges SEC(".maps");
 
+/* Not inlined, so that BTF knows the records and a test can compare them with user space's. */
+static __noinline long write_task(struct seq_file *seq, struct task_record *record)
+{
+	return bpf_seq_write(seq, record, sizeof(*record));
+}
+
+static __noinline long write_end_record(struct seq_file *seq, struct end_record *record)
+{
+	return bpf_seq_write(seq, record, sizeof(*record));
+}
+
 static __always_inline void write_end(struct bpf_iter_meta *meta, __u64 records)
 {
 	struct end_record end = { .kind = RECORD_END, .size = sizeof(end), .records = records };
 
-	bpf_seq_write(meta->seq, &end, sizeof(end));
+	write_end_record(meta->seq, &end);
 }
 
 /* Does `task` still run the program that `process` names? */
@@ -275,7 +286,7 @@ int task(struct bpf_iter__task *ctx)
 	record.uid = task->real_cred->uid.val;
 	record.kernel_thread = (task->flags & PF_KTHREAD) != 0;
 	__builtin_memcpy(record.comm, task->comm, COMM_LENGTH);
-	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	write_task(ctx->meta->seq, &record);
 	return 0;
 }
 
