@@ -88,11 +88,13 @@ def read(path: str) -> Config:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise Refusal(f"{path}: {error.strerror}; the loader's configuration must exist") from error
-    with open(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or status.st_mode & 0o022:
             raise Refusal(f"{path}: must be a regular file, owned and writable by root alone")
-        raw = file.read(MAX_BYTES + 1)
+        raw = os.read(fd, MAX_BYTES + 1)
+    finally:
+        os.close(fd)
     if len(raw) > MAX_BYTES:
         raise Refusal(f"{path}: longer than {MAX_BYTES} bytes")
     return parse(raw.decode("ascii", "replace"), path)
