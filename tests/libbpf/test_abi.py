@@ -53,15 +53,16 @@ def test_outcomes_come_first_and_are_told_by_their_names():
 
 
 @pytest.mark.parametrize(
-    ("prefix", "enum"), [("STACK_", StackEnd), ("MAPPING_", MappingFlag)], ids=["ends", "flags"]
+    ("prefix", "enum_name", "enum"),
+    [("STACK_", "enum stack_end", StackEnd), ("MAPPING_", "enum mapping_flag", MappingFlag)],
+    ids=["ends", "flags"],
 )
-def test_the_models_enums_are_the_headers(prefix, enum):
+def test_the_models_enums_are_the_headers(prefix, enum_name, enum):
     for member in enum:
         assert getattr(lib, prefix + member.name) == member.value
-    body = HEADER[
-        HEADER.index({"STACK_": "enum stack_end", "MAPPING_": "enum mapping_flag"}[prefix]) :
-    ]
-    assert len(re.findall(rf"^\s{prefix}\w+ =", body[: body.index("}")], re.MULTILINE)) == len(enum)
+    body = HEADER[HEADER.index(enum_name) :]
+    members = re.findall(rf"^\s{prefix}\w+ =", body[: body.index("}")], re.MULTILINE)
+    assert len(members) == len(enum)
 
 
 def test_the_hash_is_the_headers():

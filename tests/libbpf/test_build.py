@@ -16,6 +16,10 @@ from libbpf.generate import OUTPUT, builder
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "libbpf/_libbpf.abi3.so"
 FETCH = ROOT / "libbpf/upstream/fetch"
+MODULES = [
+    MODULE,
+    *(ROOT / f"build/stage/{half}/libbpf/{MODULE.name}" for half in ("loader", "collector")),
+]
 ALLOWED = {"libelf.so.1", "libz.so.1", "libc.so.6", "libpthread.so.0"}
 
 
@@ -29,14 +33,7 @@ def test_the_committed_c_is_what_the_generator_writes(tmp_path):
     assert (tmp_path / "made.c").read_bytes() == OUTPUT.read_bytes(), "run: make generate"
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        MODULE,
-        *(ROOT / f"build/stage/{half}/libbpf/{MODULE.name}" for half in ("loader", "collector")),
-    ],
-    ids=["tree", "loader", "collector"],
-)
+@pytest.mark.parametrize("module", MODULES, ids=["tree", "loader", "collector"])
 def test_it_needs_libelf_libz_and_libc_only(module):
     needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", readelf("-d", module)))
     assert needed <= ALLOWED
@@ -44,10 +41,9 @@ def test_it_needs_libelf_libz_and_libc_only(module):
 
 
 def test_nothing_of_libbpf_is_visible_outside():
-    symbols = readelf("--dyn-syms", "--wide", MODULE).splitlines()
-    exported = {
-        line.split()[7] for line in symbols if re.search(r"GLOBAL|WEAK", line) and "UND" not in line
-    }
+    lines = readelf("--dyn-syms", "--wide", MODULE).splitlines()
+    defined = [line.split() for line in lines if re.search(r"GLOBAL|WEAK", line)]
+    exported = {fields[7] for fields in defined if fields[6] != "UND"}
     assert exported == {"PyInit__libbpf"}
 
 
