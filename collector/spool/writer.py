@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -96,6 +97,11 @@ class Spool:
         oldest = self._index.oldest
         return max(0.0, self._clock() - oldest.born) if oldest else 0.0
 
+    @property
+    def last_header(self) -> Header | None:
+        """Header of the newest window, None when there is none."""
+        return self._last
+
     def last_window(self) -> tuple[int, int] | None:
         """(generation, sequence) of the newest window: what was written before a crash."""
         return (self._last.generation, self._last.sequence) if self._last else None
@@ -120,13 +126,18 @@ class Spool:
         size = size_on_disk(len(data))
         self._make_room(size)
         number = self._take_number()
-        self._store(name_of(number), data)
+        try:
+            self._store(name_of(number), data)
+        except BaseException:
+            self._take_back(name_of(number))
+            raise
         self._index.add(Entry(number, size, self._clock()))
         self._last = header
         self.counters.written += 1
         self.counters.written_bytes += len(data)
         self.counters.written_samples += header.samples
-        self.evict()
+        with contextlib.suppress(OSError):  # this window is kept; the next one will meet it again
+            self.evict()
         return name_of(number)
 
     def _make_room(self, size: int) -> None:
@@ -146,6 +157,11 @@ class Spool:
             if not self._evict_bytes(2 * size_on_disk(len(data))):
                 raise SpoolFullError(f"{name}: {error.strerror}") from error
             self._store_again(name, data)
+
+    def _take_back(self, name: str) -> None:
+        """A window that may not be durable is counted as refused, so it must not stay."""
+        with contextlib.suppress(OSError):
+            files.remove(self._directory, name)
 
     def _store_again(self, name: str, data: bytes) -> None:
         try:
