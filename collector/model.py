@@ -101,7 +101,11 @@ class RawSample:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one flip of the aggregation brought."""
+    """What one flip of the aggregation brought.
+
+    generation tells one set of pins from every other that there ever was, whatever number it
+    was published under; sequence counts its windows from 0.
+    """
 
     generation: int
     sequence: int
@@ -109,6 +113,15 @@ class Window:
     duration_ns: int
     samples: tuple[RawSample, ...]
     stacks: dict[int, Stack]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The window that is safe in the spool and younger than all others there."""
+
+    generation: int
+    sequence: int
+    end_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -46,6 +47,10 @@ class PipelineCounters:
     samples_not_spooled: int = 0
     exited_before_mapped: int = 0
     exec_walks_skipped: int = 0
+    windows_failed: int = 0
+    drain_cpu_ns: int = 0
+    resolve_cpu_ns: int = 0
+    encode_cpu_ns: int = 0
 
 
 class Pipeline:
@@ -131,22 +136,35 @@ class Pipeline:
         total = sum(sample.count for sample in window.samples)
         self.counters.windows += 1
         self.counters.samples_drained += total
-        self._complete(window)
-        self._executables.start_window()
-        profile = self._profile(window)
         self.last_stacks = len(window.stacks)
-        self.processes.forget_ended()
         header = Header(
             window.generation, window.sequence, window.time_ns, window.duration_ns, total
         )
         try:
-            self.newest_window = self._spool.write(header, writeraw.encode(profile))
+            self.newest_window = self._spool.write(header, self._encoded(window))
         except SpoolError:
             self.spool_writable = False
+            self.counters.samples_not_spooled += total
+        except Exception:  # noqa: BLE001 - else this window would stop the collector again and again
+            traceback.print_exc()
+            self.counters.windows_failed += 1
             self.counters.samples_not_spooled += total
         else:
             self.spool_writable = True
             self.counters.samples_spooled += total
+        self.processes.forget_ended()
+
+    def _encoded(self, window: Window) -> bytes:
+        """The window as it is spooled; counts what the stages took of this thread's time."""
+        began = time.thread_time_ns()
+        self._complete(window)
+        self._executables.start_window()
+        profile = self._profile(window)
+        resolved = time.thread_time_ns()
+        payload = writeraw.encode(profile)
+        self.counters.resolve_cpu_ns += resolved - began
+        self.counters.encode_cpu_ns += time.thread_time_ns() - resolved
+        return payload
 
     def _complete(self, window: Window) -> None:
         """Reads what is missing about the processes of this window while they may still live."""

@@ -16,6 +16,7 @@ import time
 
 from collector.collect import snapshot
 from collector.collect.snapshot import Parts
+from collector.model import Written
 from collector.read import decode
 from collector.read.aggregation import Aggregation, Drained
 from collector.status.server import StatusServer
@@ -73,16 +74,24 @@ class Loop:
             self._signals,
         ):
             self._epoll.register(fd, select.EPOLLIN)
-        left = self._aggregation.resume(self._parts.spool.last_window())
+        last = self._parts.spool.last_header
+        left = self._aggregation.resume(
+            Written(last.generation, last.sequence, last.time_ns + last.duration_ns)
+            if last
+            else None
+        )
+        self._aggregation.beat()
         if left is not None:
             self._keep(left)
-        self._aggregation.beat()
+            self._aggregation.beat()
         self._next_beat = time.monotonic() + HEARTBEAT_SECONDS
         self._next_generation = time.monotonic() + GENERATION_SECONDS
         counted = snapshot.counters(self._parts.pins)
         self._parts.rates.update(time.monotonic(), counted)
         self._note_stored(counted)
         self._schedule_window()
+        if self._aggregation.resumed:  # how full the set is by now, nobody has counted
+            self._next_window = time.monotonic()
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._stopping = True
@@ -136,7 +145,9 @@ class Loop:
         before = self._parts.executables.counters
         trouble = before.worker_died + before.worker_unavailable
         counted = snapshot.counters(self._parts.pins)
+        began = time.thread_time_ns()
         drained = self._aggregation.flip(beating=beating)
+        self._parts.pipeline.counters.drain_cpu_ns += time.thread_time_ns() - began
         self._note_stored(counted)
         self._keep(drained)
         after = self._parts.executables.counters

@@ -108,7 +108,7 @@ def _run(config: CollectorConfig) -> int:
     server = StatusServer(
         listener, _group_of(listener), lambda: document.answer(snapshot.take(parts))
     )
-    return Loop(parts, Aggregation(held.generation, held.maps), ring, server).run()
+    return Loop(parts, Aggregation(held.identity, held.maps), ring, server).run()
 
 
 def _loader_report(path: str) -> dict[str, Any]:

@@ -46,8 +46,10 @@ def control(heartbeat_ns: int, sequence: int) -> bytes:
     return _CONTROL.pack(heartbeat_ns, sequence)
 
 
-def sequence_of(raw: bytes) -> int:
-    return int(_CONTROL.unpack(raw)[1])
+def control_of(raw: bytes) -> tuple[int, int]:
+    """Heartbeat and sequence."""
+    heartbeat, sequence = _CONTROL.unpack(raw)
+    return int(heartbeat), int(sequence)
 
 
 def counters(per_cpu: list[bytes]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from libbpf.maps import Map
 from libbpf.pins import open_pin
@@ -28,9 +29,14 @@ class NoGenerationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """Maps and iterator programs by name; `directory` stays open to see later generations."""
+    """Maps and iterator programs by name; `directory` stays open to see later generations.
+
+    generation is the number it was published under, which starts at 1 again with each bpffs;
+    identity is never used again.
+    """
 
     generation: int
+    identity: int
     maps: dict[str, Map]
     iterators: dict[str, int]
     directory: int
@@ -53,7 +59,16 @@ def open_newest(path: str) -> Pins:
     maps = {name: Map.open_pin(f"{base}/{name}", read_only=True) for name in READ_ONLY_MAPS}
     maps |= {name: Map.open_pin(f"{base}/{name}") for name in READ_WRITE_MAPS}
     iterators = {name: open_pin(f"{base}/{name}", read_only=True) for name in ITERATORS}
-    return Pins(number, maps, iterators, directory)
+    return Pins(number, _identity(maps["control"].id), maps, iterators, directory)
+
+
+def _identity(map_id: int) -> int:
+    """64 bits: 32 random ones of this boot, and the id of one of its maps.
+
+    The kernel counts map ids up and begins anew only after 2^31 of them.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    return int(boot[:8], 16) << 32 | map_id
 
 
 def _newest(names: list[str]) -> int:

@@ -52,7 +52,8 @@ _NAME = re.compile(r"([0-9]{20})\.window\Z", re.ASCII)
 class Header:
     """What stands before the payload.
 
-    generation, sequence: which flip of which set of pins the window came from.
+    generation, sequence: which flip of which set of pins the window came from; no other set of
+    pins has had that generation.
     time_ns: start of the window, since the epoch. duration_ns: its length.
     samples: sum of the counts in the payload. All are unsigned 64-bit numbers.
     """
