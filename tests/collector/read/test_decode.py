@@ -80,4 +80,4 @@ def test_the_model_names_the_ends_of_the_abi():
 
 @pytest.mark.parametrize("sequence", [0, 1, 2**63])
 def test_control_round_trip(sequence):
-    assert decode.sequence_of(decode.control(7, sequence)) == sequence
+    assert decode.control_of(decode.control(7, sequence)) == (7, sequence)
