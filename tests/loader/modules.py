@@ -12,11 +12,15 @@ from supervisor.preflight import PYTHON
 from tests.loader.stand import SETPRIV, STAGE, Stand, make
 
 ENDING = "    sys.exit(main(sys.argv[1:]))\n"
-INSTEAD = '    code = main(sys.argv[1:])\n    print(*sorted(sys.modules), sep="\\n")\n    sys.exit(code)\n'
+INSTEAD = """
+    code = main(sys.argv[1:])
+    print(*sorted(sys.modules), sep="\\n")
+    sys.exit(code)
+"""
 
 
 def imported(stand: Stand) -> list[str]:
-    """sys.modules of a whole successful run of the staged loader, which tells them as its last act."""
+    """sys.modules at the end of a successful run of the staged loader."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / "loader"
         # without compiled code, which would be taken unchecked instead of the changed source
