@@ -225,6 +225,13 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 	announce(s, s->user.end == STACK_OUTSIDE_MAPPINGS, counters);
 }
 
+/* Has `task` a program of its own? Amid an exec it has not: its memory is the next program's,
+ * empty so far, while its registers, and for a while its exec id, are still those of the last. */
+static __always_inline bool has_program(struct task_struct *task)
+{
+	return !(task->flags & PF_KTHREAD) && task->mm && task->mm->start_code;
+}
+
 static __always_inline void count_end(const struct stack *user, struct counters *counters)
 {
 	switch (user->end) {
@@ -314,7 +321,7 @@ int sample(struct bpf_perf_event_data *ctx)
 		if (!s->key.kernel_stack)
 			return 0;
 	}
-	if (!(task->flags & PF_KTHREAD) && task->mm) {
+	if (has_program(task)) {
 		take_user_stack(ctx, task, s, counters);
 		s->key.user_stack = store_stack(stacks, &s->user, counters);
 		if (!s->key.user_stack)

@@ -104,6 +104,7 @@ typedef struct {
 } mm_context_t;
 
 struct mm_struct {
+	unsigned long start_code;
 	mm_context_t context;
 };
 
