@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A collector without symbols, for tests that kill it: flip, drain, spool, empty, as often as it can.
+"""A collector without symbols, for tests that kill it: flip, drain, spool, empty, and again.
 
     drainer.py PINS SPOOL [FATAL]
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from collector.spool.format import Header
 from collector.spool.writer import Spool
 from libbpf.maps import Map
 
+WINDOW_SECONDS = 0.01
 SMALL_BATCH = 16  # of deletions, so that a kill can fall between two
 
 
@@ -99,9 +101,12 @@ def main(pins: str, directory: str, fatal: str = "0") -> None:
     written = (
         Written(last.generation, last.sequence, last.time_ns + last.duration_ns) if last else None
     )
-    if left := aggregation.resume(written):
+    left = aggregation.resume(written)
+    aggregation.beat()
+    if left:
         keep(left)
     while not stopping:
+        time.sleep(WINDOW_SECONDS)
         keep(aggregation.flip())
     keep(aggregation.flip(beating=False))
 

@@ -73,9 +73,16 @@ class Sampling:
 
     def finish(self, drainer: subprocess.Popen[bytes]) -> None:
         """Ends sampling, then the drainer, as the supervisor does it."""
+        self.wait_for_window()
         mounts.stop_sampling(self.stand.layout.pins)
         drainer.terminate()
         assert drainer.wait(60) == 0
+
+    def wait_for_window(self) -> None:
+        """Returns when the running drainer has written one more."""
+        before = len(self.windows())
+        while len(self.windows()) == before:
+            time.sleep(0.01)
 
     def windows(self) -> list[Header]:
         return headers(self.spool)
@@ -170,37 +177,27 @@ def test_a_kill_before_each_change_loses_nothing(stand: Stand, spool: Path, busy
         for step in range(1, STEPS):
             drainer = sampling.drainer(str(step))
             assert drainer.wait(30) == -signal.SIGKILL
-        drainer = sampling.drainer()
-        time.sleep(0.5)
-        sampling.finish(drainer)
+        sampling.finish(sampling.drainer())
         outcomes = check(sampling)
     assert outcomes["recorded"] > 0
 
 
-def test_a_new_load_is_not_taken_for_the_old_one(stand: Stand, spool: Path, busy: None) -> None:
+def test_a_new_load_is_not_taken_for_the_old_one(spool: Path, busy: None) -> None:
     """Generation and sequence begin anew with each bpffs while the spool goes on: a window that
     an older load wrote under the same numbers says nothing about the one left behind."""
-    with load(stand, spool, 2_000) as sampling:
-        sampling.finish(stopped_at_once(sampling))
-        check(sampling)
-        written = len(sampling.windows())
-    recorded = sum(window.samples for window in headers(spool))
-    with load(stand, spool, 2_000) as sampling:
-        first_flip_done = 4  # activate, beat, activate: the next change would be the file
-        assert sampling.drainer(str(first_flip_done)).wait(30) == -signal.SIGKILL
-        assert len(sampling.windows()) == written
-        sampling.finish(stopped_at_once(sampling))
-        new = sampling.windows()[written:]
+    with make() as stand, load(stand, spool, 2_000) as sampling:
+        # resume 2, flip 2, the file after the spool's first number 6: next is emptying the set
+        assert sampling.drainer("11").wait(30) == -signal.SIGKILL
+    (old,) = headers(spool)
+    assert old.sequence == 0
+    assert old.samples > 0
+    with make() as stand, load(stand, spool, 2_000) as sampling:
+        # window 0 is flipped and not written
+        assert sampling.drainer("5").wait(30) == -signal.SIGKILL
+        assert sampling.windows() == [old]
+        sampling.finish(sampling.drainer())
+        new = sampling.windows()[1:]
         assert sum(window.samples for window in new) == sampling.outcomes()["recorded"] > 0
-    assert sum(window.samples for window in headers(spool)[:written]) == recorded
-
-
-def stopped_at_once(sampling: Sampling) -> subprocess.Popen[bytes]:
-    """A drainer that has written a window."""
-    drainer, before = sampling.drainer(), len(sampling.windows())
-    while len(sampling.windows()) == before:
-        time.sleep(0.01)
-    return drainer
 
 
 def test_the_real_collector_killed_under_load(tmp_path: Path, busy: None) -> None:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is claimed, measured: `python -m benchmarks`, as root, on a quiet machine."""
