@@ -6,6 +6,7 @@ One agent runs at a time on a machine, so tests share one per module where they 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -40,7 +41,8 @@ class Row:
 class Agent:
     """`with Agent(directory):` runs from the first answer of the collector to a clean end.
 
-    `prefix` is put before the command, such as unshare(1) with its arguments.
+    `prefix` is put before the command, such as unshare(1) with its arguments. `settings` is
+    more of the operator's file, in YAML.
     """
 
     directory: Path
@@ -48,6 +50,7 @@ class Agent:
     window_seconds: int = 2
     threads: bool = False
     prefix: tuple[str, ...] = ()
+    settings: str = ""
     newest: str = field(default="", init=False)
 
     def __enter__(self) -> Agent:
@@ -56,6 +59,7 @@ class Agent:
         config = self.directory / "agent.yaml"
         config.write_text(
             f"sampling: {{window_seconds: {self.window_seconds}, threads: {self.threads}}}\n"
+            + self.settings
         )
         self.log = self.directory / "supervisor.log"
         with self.log.open("wb") as log:
@@ -85,6 +89,15 @@ class Agent:
         while comm(pid) != "parca-agent-sup":
             (pid,) = children(pid)
         return pid
+
+    def pid_of(self, role: str) -> int | None:
+        """Pid of the process that runs a role of the collector; None while there is none."""
+        for pid in children(self.supervisor):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if words[0].endswith(b"python3") and role.encode() in words:
+                    return pid
+        return None
 
     def stop(self) -> int:
         """Ends it as Ctrl-C does; its exit status."""
