@@ -24,7 +24,7 @@ from pathlib import Path
 AGENT = Path("/opt/parca-agent")
 RUN = Path("/run/parca-agent")
 OUT = Path("/out")
-DEADLINE_SECONDS = 240
+DEADLINE_SECONDS = 300
 BUSY = "open('/proc/self/comm', 'w').write('busy')\nwhile True: pass"
 DEBIAN_DEFAULTS = {"perf_event_paranoid": 3, "unprivileged_bpf_disabled": 2}
 SYS_BPF = 321  # x86-64
