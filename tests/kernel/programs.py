@@ -22,11 +22,11 @@ def directory() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
-def build(path: Path, source: str, *flags: str) -> Path:
-    """Compiles `source` into `path`."""
-    subprocess.run(
-        ["gcc", "-x", "c", "-", "-o", path, *flags], input=source, text=True, check=True, timeout=60
-    )
+def build(path: Path, source: str | Path, *flags: str) -> Path:
+    """Compiles `source`, C text or a file of it, into `path`."""
+    text = source.read_text() if isinstance(source, Path) else source
+    command = ["gcc", "-x", "c", "-", "-o", path, *flags]
+    subprocess.run(command, input=text, text=True, check=True, timeout=60)
     path.chmod(0o755)
     return path
 

@@ -17,72 +17,8 @@ from tests.kernel.programs import build, running
 
 pytestmark = pytest.mark.root
 
-# Two programs from this source have the same functions at the same addresses, under other names:
-# a frame that is looked up in the wrong one gets a wrong name instead of none.
-SPIN = r"""
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
-#define JOIN(a, b) a##b
-#define NAME(a, b) JOIN(a, b)
-static volatile unsigned long n;
-__attribute__((noinline)) void NAME(PROGRAM, _leaf)(void)
-{ for (int i = 0; i < 20000; i++) n++; }
-__attribute__((noinline)) void NAME(PROGRAM, _caller)(void)
-{ NAME(PROGRAM, _leaf)(); n++; }
-__attribute__((noinline)) void NAME(PROGRAM, _root)(long ms)
-{
-	for (clock_t end = clock() + ms * CLOCKS_PER_SEC / 1000; ms < 0 || clock() < end; n++)
-		NAME(PROGRAM, _caller)();
-}
-/* program MILLISECONDS [COUNT OTHER]: spins, then, COUNT times in all, becomes OTHER */
-int main(int argc, char **argv)
-{
-	NAME(PROGRAM, _root)(atol(argv[1]));
-	if (argc < 4 || atoi(argv[2]) == 0)
-		return 0;
-	char left[20];
-	snprintf(left, sizeof(left), "%d", atoi(argv[2]) - 1);
-	execl(argv[3], argv[3], argv[1], left, argv[0], NULL);
-	return 1;
-}
-"""
-
-# Children one after the other, all under one pid, that run two programs by turns.
-REUSE = r"""
-#define _GNU_SOURCE
-#include <linux/sched.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-	pid_t pid = fork();
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	for (int i = 0; i < atoi(argv[2]); i++) {
-		struct clone_args arguments = { .exit_signal = SIGCHLD, .set_tid = (unsigned long)&pid,
-						.set_tid_size = 1 };
-		char *program = argv[3 + i % 2];
-		long child = syscall(SYS_clone3, &arguments, sizeof(arguments));
-		if (child == 0) {
-			execl(program, program, argv[1], NULL);
-			_exit(1);
-		}
-		int status;
-		if (child != pid || waitpid(pid, &status, 0) != pid || status)
-			return 1;
-	}
-	printf("%d\n", pid);
-	return 0;
-}
-"""
+SPIN = Path(__file__).parent / "spin.c"
+REUSE = Path(__file__).parent / "reuse.c"
 FLAGS = ("-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-no-pie", "-static")
 
 
