@@ -37,8 +37,8 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 FULL = bool(os.environ.get("PARCA_AGENT_TESTS_FULL"))
 SAMPLES, FLIPS = (10_000_000, 1_000) if FULL else (400_000, 100)
-FREQUENCY = 50_000 if FULL else 20_000
-SECONDS_BETWEEN_KILLS = 1.5
+FREQUENCY = 20_000
+SECONDS_BETWEEN_KILLS = 4.0 if FULL else 1.5
 STEPS = 24
 """More changes than one window takes: see test_a_kill_before_each_change."""
 
@@ -137,7 +137,7 @@ def busy(readable: Path) -> Iterator[None]:
     program = programs.build(readable / "busy", BUSY, "-O1", "-fno-omit-frame-pointer")
     with contextlib.ExitStack() as stack:
         for cpu in sorted(os.sched_getaffinity(0)):
-            stack.enter_context(programs.running("taskset", "-c", str(cpu), program))
+            stack.enter_context(programs.running("nice", "taskset", "-c", str(cpu), program))
         yield
 
 
