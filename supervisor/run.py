@@ -133,7 +133,7 @@ def _supervise(
         finally:
             terminal.end()
             if not supervisor.drain(before=lambda: mounts.stop_sampling(layout.pins)):
-                terminal.message("The collector had to be killed; its last window is lost.")
+                terminal.message("The collector did not finish; its last window is lost.")
             mounts.remove_pins(layout.pins)
     return supervisor.answer or b""
 

@@ -26,16 +26,20 @@ class Plan:
 
 
 class Service:
-    """Keeps Plan's process running until `stop`. All times are of time.monotonic()."""
+    """Keeps Plan's process running until `stop`. All times are of time.monotonic().
+
+    status is the wait status of the process that ended last.
+    """
 
     def __init__(self, plan: Plan, log: Callable[[str], None]) -> None:
         self.plan = plan
         self.child: spawn.Child | None = None
         self.backoff = Backoff()
         self.due = 0.0
+        self.started = 0.0
+        self.status = 0
         self.stopping = False
         self._log = log
-        self._started = 0.0
 
     def wants_start(self, now: float) -> bool:
         """Whether it is time to start it (or, on demand, to watch for a connection)."""
@@ -51,13 +55,14 @@ class Service:
             self.child = spawn.start(self.plan.privileges, self.plan.command, writer, descriptors)
         finally:
             os.close(writer)
-        self._started = now
+        self.started = now
         return reader
 
     def ended(self, now: float) -> int:
         """Collect the dead process and plan the next start; returns its wait status."""
         assert self.child is not None
         _, status = os.waitpid(self.child.pid, 0)
+        self.status = status
         os.close(self.child.pidfd)
         self.child = None
         if self.stopping:
@@ -65,7 +70,7 @@ class Service:
         if self.plan.on_demand and status == 0:
             self.due = now
             return status
-        delay = self.backoff.after(now - self._started)
+        delay = self.backoff.after(now - self.started)
         self.due = now + delay
         self._log(f"{self.plan.name} {describe(status)}; starting again in {delay:g} s")
         return status

@@ -17,10 +17,14 @@ from supervisor.signals import StopSignals
 from supervisor.terminal import Lines, Terminal
 
 START_SECONDS = 1.0
-"""Between two questions until the collector answers; from then on as often as it is shown."""
+"""Between two questions until the collector answers; then as often as it is shown."""
+FIRST_ANSWER_SECONDS = 30.0
+"""How long beyond its time a run waits for a collector that has not come up."""
 LAST_QUESTION_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
 """For the collector to write its last window; for the others, a good deal less to do."""
+DRAIN_TRIES = 2
+"""A collector that is killed amid its last window leaves it to the next one."""
 END_SECONDS = 5.0
 
 
@@ -47,6 +51,7 @@ class Supervisor:
         self._selector.register(stops.descriptor, selectors.EVENT_READ, stops.drain)
         self._question: status.Question | None = None
         self._next_question = 0.0
+        self._heard = 0.0
         self._began = time.monotonic()
 
     @property
@@ -57,13 +62,15 @@ class Supervisor:
         """Keep everything running; the clock starts with the collector's first answer."""
         while not self._stops.count:
             now = time.monotonic()
-            if duration is not None and now - self._began >= duration:
-                return
             end = None if duration is None else self._began + duration
+            if end is not None and self.answer is None:
+                end += FIRST_ANSWER_SECONDS
+            if end is not None and now >= end:
+                return
             self._turn(now, end)
 
     def drain(self, before: Callable[[], None]) -> bool:
-        """End sampling with `before`, then the processes; True if the collector finished itself.
+        """End sampling with `before`, then the processes; False if a window was lost by that.
 
         The ELF worker stays until the collector has named its last frames. One more stop signal
         means not to wait for anything.
@@ -71,14 +78,36 @@ class Supervisor:
         collector, *others = self.services
         patience = self._stops.count + 1
         before()
-        self._ask_once_more()
-        finished = self._finish([collector], DRAIN_SECONDS, patience)
+        for _ in range(DRAIN_TRIES):
+            self._wait_until_ready(collector, patience)
+            self._ask_once_more()
+            self._finish([collector], DRAIN_SECONDS, patience)
+            if collector.status == 0 or self._stops.count >= patience:
+                break
         self._finish(others, END_SECONDS, patience)
         self._selector.close()
-        return finished
+        return collector.status == 0 or self.answer is None
 
-    def _finish(self, services: list[Service], seconds: float, patience: int) -> bool:
-        """SIGTERM, a time to obey, SIGKILL; True if the latter was not needed."""
+    def _wait_until_ready(self, collector: Service, patience: int) -> None:
+        """Only a collector that answers can finish: one that was killed has left its window in
+        the kernel, and one that is starting would end without it. None ever answered: no window.
+        """
+        collector.stopping, collector.due = False, 0.0
+        end = time.monotonic() + DRAIN_SECONDS
+        while self.answer is not None and not self._ready and self._stops.count < patience:
+            now = time.monotonic()
+            if now >= end:
+                return
+            self._turn(now, end)
+
+    @property
+    def _ready(self) -> bool:
+        """Whether the collector that runs now has answered."""
+        collector = self.services[0]
+        return collector.child is not None and self._heard >= collector.started
+
+    def _finish(self, services: list[Service], seconds: float, patience: int) -> None:
+        """SIGTERM, a time to obey, SIGKILL."""
         for service in services:
             service.stop()
         end = time.monotonic() + seconds
@@ -88,11 +117,8 @@ class Supervisor:
                 for service in services:
                     service.stop(signal.SIGKILL)
                 self._turn(now, now + END_SECONDS)
-                if not any(service.child for service in services):
-                    return False
             else:
                 self._turn(now, end)
-        return True
 
     def _turn(self, now: float, end: float | None) -> None:
         """Start what is due, wait for something to happen, handle it."""
@@ -146,7 +172,7 @@ class Supervisor:
         """Shows the newest answer, puts the next question; answering costs the collector time."""
         if now < self._next_question:
             return
-        self._next_question = now + (self._terminal.interval if self.answer else START_SECONDS)
+        self._next_question = now + (self._terminal.interval if self._ready else START_SECONDS)
         notes = f"  {self.restarts} restarts" if self.restarts else ""
         text = status.line(now - self._began, self._frequency, self.answer, notes)
         self._terminal.status(text, now, status.shorten(text))
@@ -164,7 +190,8 @@ class Supervisor:
         if self._question is not None and self._question.read():
             if self._question.answer is not None and self.answer is None:
                 self._began = time.monotonic()
-            self.answer = self._question.answer or self.answer
+            if self._question.answer is not None:
+                self.answer, self._heard = self._question.answer, time.monotonic()
             self._hang_up()
 
     def _ask_once_more(self) -> None:

@@ -90,6 +90,12 @@ def test_a_collector_that_dies_is_restarted_and_its_windows_are_kept(options: Op
     assert json.loads(paths[3].read_text())["windows"] == ["before the crash", "the last"]
 
 
+def test_a_collector_that_dies_amid_its_last_window_gets_a_second_try(options: Options) -> None:
+    paths, shown = go(options, frequency=78)
+    assert json.loads(paths[3].read_text())["windows"] == ["amid the end", "the last"]
+    assert "lost" not in shown
+
+
 @pytest.mark.parametrize(("frequency", "kind"), [(66, RefusalError), (67, FailureError)])
 def test_a_loader_that_gives_up_leaves_nothing_behind(
     options: Options, frequency: int, kind: type[Exception]

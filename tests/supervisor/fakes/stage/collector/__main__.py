@@ -43,6 +43,9 @@ def collect() -> None:
             continue
         peer.sendall(json.dumps({"samples": {"total": 3412}}).encode())
         peer.close()
+    if setting("frequency") == "78" and number == 1:
+        (spool / f"{number:020d}.window").write_text("amid the end")
+        os.kill(os.getpid(), signal.SIGKILL)
     (spool / f"{number:020d}.window").write_text("the last")
 
 
