@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -26,7 +27,7 @@ from collector.spool import cursor, files
 from collector.spool.reader import SpoolReader
 from libbpf import abi
 from libbpf.maps import Map
-from tests.doubles.parca import Parca
+from tests.doubles.parca import Fault, Parca
 from tests.doubles.parca_rules import check_request
 from tests.kernel import programs
 from tests.kernel.agent import LAYOUT, Agent
@@ -36,7 +37,10 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 DESTINATION = "kill-test"
 HEARTBEAT_LIMIT = 15.0
 """Of max(3 windows, 15 s), the one that holds for windows of a second."""
-ROLES = ("collect", "ship", "elf")
+A_SAMPLE = 0.1
+"""Seconds; an interrupt that began before a moment is long over."""
+LONG = 10.0
+"""Seconds that a request is kept waiting; its sender is dead sooner."""
 
 BUSY = """
 static volatile unsigned long sink;
@@ -92,9 +96,9 @@ class Run:
     def wait_for_answer(self) -> None:
         self.agent.wait_for(lambda: self.agent.status()["sampling"], 30)
 
-    def spooled(self) -> dict[str, int]:
-        """Digest of each window since the beginning of this run: samples by its header."""
-        return {digest: samples for digest, samples, _ in self.windows()}
+    def spooled(self) -> set[str]:
+        """Digest of each window since the beginning of this run."""
+        return {digest for digest, _, _ in self.windows()}
 
     def windows(self) -> Iterator[tuple[str, int, int]]:
         """Digest of the payload, samples by the header and by the payload; all readable."""
@@ -171,3 +175,136 @@ def test_sampling_goes_on_while_the_collector_is_dead(run: Run) -> None:
         assert all(after[name] >= before[name] for name in before)
         assert after["recorded"] >= last["recorded"]
         assert after["skipped_no_heartbeat"] == before["skipped_no_heartbeat"]
+
+
+def test_a_shipper_killed_at_any_moment_is_replaced(run: Run) -> None:
+    for _ in range(2):
+        run.sleep_a_little()
+        run.wait_for_next("ship", run.kill("ship"))
+        wait_for_more(run.parca, 2)
+
+
+def test_a_shipper_killed_amid_a_request_repeats_that_one_alone(run: Run) -> None:
+    before = sum(run.repeats().values())
+    run.parca.faults.append(Fault(delay=LONG))
+    run.agent.wait_for(lambda: not run.parca.faults, 30)
+    run.wait_for_next("ship", run.kill("ship"))
+    wait_for_more(run.parca, 3)
+    assert sum(run.repeats().values()) == before + 1
+
+
+def wait_for_more(parca: Parca, windows: int) -> None:
+    """Until so many have arrived after this call."""
+    assert parca.wait_for(accepted=len(parca.accepted()) + windows)
+
+
+def test_a_killed_worker_costs_no_name(run: Run) -> None:
+    for number in range(2):
+        with fresh(run, f"read-{number}") as name:
+            run.sleep_a_little()
+            dead = run.kill("elf")
+            run.agent.wait_for(lambda name=name: has_names(run, name), 30)
+            assert run.agent.pid_of("elf") != dead
+
+
+def test_a_worker_killed_amid_a_request_costs_no_name(run: Run) -> None:
+    with fresh(run, "amid-0"):
+        worker: int = run.agent.wait_for(lambda: run.agent.pid_of("elf"), 30)
+    os.kill(worker, signal.SIGSTOP)
+    with fresh(run, "amid-1") as name:
+        time.sleep(2 * run.agent.window_seconds)  # the collector's question waits by now
+        run.kill("elf")
+        run.agent.wait_for(lambda: has_names(run, name), 30)
+    assert run.agent.pid_of("elf") != worker
+
+
+@contextlib.contextmanager
+def fresh(run: Run, name: str) -> Iterator[str]:
+    """A running program that no worker has read."""
+    path = shutil.copy(run.program, run.program.with_name(name))
+    with programs.running(path):
+        yield name
+
+
+def has_names(run: Run, name: str) -> bool:
+    return any(row.stack[0] == "spin" for row in run.agent.rows(comm=name))
+
+
+def test_all_of_them_killed_at_once(run: Run) -> None:
+    before = run.agent.outcomes()
+    with fresh(run, "all") as name:
+        run.sleep_a_little()
+        dead = {role: run.kill(role) for role in ("elf", "collect", "ship")}
+        run.wait_for_answer()
+        wait_for_more(run.parca, 2)
+        run.agent.wait_for(lambda: has_names(run, name), 30)
+        assert all(run.agent.pid_of(role) != pid for role, pid in dead.items())
+    after = run.agent.outcomes()
+    assert after["recorded"] > before["recorded"]
+    assert after["skipped_no_heartbeat"] == before["skipped_no_heartbeat"]
+
+
+def test_sampling_stops_when_the_collector_stands_still(run: Run) -> None:
+    pid: int = run.agent.wait_for(lambda: run.agent.pid_of("collect"), 30)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        stopped, limit = run.outcomes(), run.heartbeat() + HEARTBEAT_LIMIT
+        before, after = counts_around(run, limit)
+        time.sleep(1)
+        later = run.outcomes()
+        assert run.agent.pid_of("collect") == pid
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert before["recorded"] > stopped["recorded"]
+    assert before["skipped_no_heartbeat"] == stopped["skipped_no_heartbeat"]
+    assert later["skipped_no_heartbeat"] > after["skipped_no_heartbeat"]
+    assert later | {"skipped_no_heartbeat": 0} == after | {"skipped_no_heartbeat": 0}
+    run.agent.wait_for(lambda: run.outcomes()["recorded"] > later["recorded"], 30)
+
+
+def counts_around(run: Run, moment: float) -> tuple[dict[str, int], dict[str, int]]:
+    """The last outcomes read before a moment, and the first ones after it."""
+    before = run.outcomes()
+    while True:
+        began, outcomes = time.monotonic(), run.outcomes()
+        if time.monotonic() < moment:
+            before = outcomes
+        elif began > moment + A_SAMPLE:
+            return before, outcomes
+        time.sleep(0.05)
+
+
+def test_stopping_ends_sampling_within_a_second(run: Run) -> None:
+    run.sleep_a_little()
+    os.kill(run.agent.supervisor, signal.SIGINT)
+    time.sleep(1)
+    outcomes = run.outcomes()
+    assert run.agent.process.wait(60) == 0, run.agent.output()
+    assert run.outcomes() == outcomes
+    check_conservation(run)
+
+
+def check_conservation(run: Run) -> None:
+    """The kernel, the headers and the profiles tell the same number."""
+    windows = list(run.windows())
+    assert sum(samples for _, samples, _ in windows) == run.outcomes()["recorded"]
+    assert sum(profiled for _, _, profiled in windows) == run.outcomes()["recorded"]
+
+
+def test_what_was_left_arrives_and_nothing_twice(
+    run: Run, parca: Parca, program: Path, tmp_path: Path
+) -> None:
+    left = run.spooled()
+    with start(tmp_path, parca, program) as again:
+        again.agent.wait_for(lambda: left <= set(parca.accepted()), 30)
+        again.sleep_a_little()
+        again.kill("collect")
+        os.kill(again.agent.supervisor, signal.SIGINT)
+        assert again.agent.process.wait(60) == 0, again.agent.output()
+        check_conservation(again)
+    assert set(parca.accepted()) <= run.spooled()
+    assert all(request.accepted for request in parca.requests)
+    repeats = run.repeats()
+    assert set(repeats.values()) <= {1}
+    assert len(repeats) <= run.kills["ship"]
+    print(f"{dict(run.kills)} killed, {len(repeats)} windows repeated of {len(left)}")
