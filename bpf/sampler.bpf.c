@@ -9,7 +9,12 @@ const volatile bool tell_threads = false;
 const volatile __u64 heartbeat_limit = 30000000000ULL;
 
 #define PROBES 3			/* stacks may share a hash; so many slots are tried */
-#define MISS_INTERVAL 100000000ULL	/* ns between two EVENT_MISS of one process */
+/* ns between two EVENT_MISS of one process. What runs outside the recorded ranges is code for
+ * certain; what looks like a caller there is mostly no address at all, in code without frame
+ * pointers, and comes with every sample. */
+#define MISS_INTERVAL 100000000ULL
+#define CALLER_MISS_INTERVAL 10000000000ULL
+#define NEVER (~0ULL)
 #define USER_CODE_SEGMENT 3		/* low bits of cs: privilege level */
 
 /* Everything of one sample. Per CPU: a sampling interrupt is not interrupted by another. */
@@ -192,13 +197,13 @@ static __always_inline void walk_frame_pointers(struct scratch *s, __u64 bp)
 	s->user.end = bp ? STACK_TRUNCATED : STACK_COMPLETE;
 }
 
-/* Tells the collector of a process's first sample, and of misses at most every MISS_INTERVAL. */
-static __always_inline void announce(struct scratch *s, bool miss, struct counters *counters)
+/* Tells the collector of a process's first sample, and again after `interval`. */
+static __always_inline void announce(struct scratch *s, __u64 interval, struct counters *counters)
 {
 	__u64 now = bpf_ktime_get_ns();
 	__u64 *last = bpf_map_lookup_elem(&announced, &s->process);
 
-	if (last && (!miss || now - *last < MISS_INTERVAL))
+	if (last && now - *last < interval)
 		return;
 	bpf_map_update_elem(&announced, &s->process, &now, BPF_ANY);
 	send_event(EVENT_MISS, &s->process, counters);
@@ -217,12 +222,15 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 	}
 	if (!ranges_known(&s->process)) {
 		s->user.end = STACK_UNMAPPED_PROCESS;
-		announce(s, true, counters);
+		announce(s, MISS_INTERVAL, counters);
 		return;
 	}
-	if (emit(s, ip, false))
-		walk_frame_pointers(s, bp);
-	announce(s, s->user.end == STACK_OUTSIDE_MAPPINGS, counters);
+	if (!emit(s, ip, false)) {
+		announce(s, MISS_INTERVAL, counters);
+		return;
+	}
+	walk_frame_pointers(s, bp);
+	announce(s, s->user.end == STACK_OUTSIDE_MAPPINGS ? CALLER_MISS_INTERVAL : NEVER, counters);
 }
 
 /* Has `task` a program of its own? Amid an exec it has not: its memory is the next program's,

@@ -47,6 +47,7 @@ class PipelineCounters:
     samples_not_spooled: int = 0
     exited_before_mapped: int = 0
     exec_walks_skipped: int = 0
+    miss_walks_skipped: int = 0
     windows_failed: int = 0
     drain_cpu_ns: int = 0
     resolve_cpu_ns: int = 0
@@ -93,11 +94,19 @@ class Pipeline:
     def on_events(self, events: Iterable[Event]) -> None:
         for event in events:
             if event.kind == abi.EVENT_MISS:
-                self._reader.ask(event.process.pid)
+                self._on_miss(event.process)
             elif event.kind == abi.EVENT_EXIT:
                 self.processes.end(event.process)
             elif event.kind == abi.EVENT_EXEC:
                 self._on_exec(event.process)
+
+    def _on_miss(self, process: ProcessId) -> None:
+        """Walks again, but ever less often where the last walks brought nothing new."""
+        known = self.processes.get(process)
+        if known and self._clock() < known.walk_again:
+            self.counters.miss_walks_skipped += 1
+        else:
+            self._reader.ask(process.pid)
 
     def _on_exec(self, process: ProcessId) -> None:
         self.processes.end(replace(process, exec_id=process.exec_id - 1))
@@ -127,7 +136,7 @@ class Pipeline:
                 continue
             known = self.processes.get_or_add(answer.id)
             known.process = answer.process or known.process
-            known.set_mappings(answer.mappings)
+            known.set_mappings(answer.mappings, self._clock())
 
     # --- one window ---------------------------------------------------------------------
 

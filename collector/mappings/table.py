@@ -10,24 +10,33 @@ from dataclasses import dataclass, field
 from collector.model import Mapping, MappingFlag, Process, ProcessId
 
 MOST_PROCESSES = 4096
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
 
 
 @dataclass(slots=True)
 class Known:
-    """One program run. `starts` are the mappings' starts; `mapped` says they have been read."""
+    """One program run. `starts` are the mappings' starts; `mapped` says they have been read.
+
+    Before walk_again, in seconds, a walk is not worth it: the last ones found nothing new.
+    """
 
     process: Process | None = None
     mappings: tuple[Mapping, ...] = ()
+    latest: tuple[Mapping, ...] = ()
     starts: list[int] = field(default_factory=list)
     mapped: bool = False
     ended: bool = False
+    walk_again: float = 0.0
+    pause: float = 0.0
 
-    def set_mappings(self, mappings: tuple[Mapping, ...]) -> None:
+    def set_mappings(self, mappings: tuple[Mapping, ...], now: float) -> None:
         """Takes a fresh walk. A mapping gone since the last one stays where nothing new lies:
         samples of this window may still point into it."""
-        self.mapped = True
-        if mappings == self.mappings:
+        if self.mapped and mappings == self.latest:
+            self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
+            self.walk_again = now + self.pause
             return
+        self.mapped, self.latest, self.pause = True, mappings, 0.0
         fresh = set(mappings)
         gone = [old for old in self.mappings if old not in fresh]
         kept = [old for old in gone if not any(overlap(old, new) for new in mappings)]

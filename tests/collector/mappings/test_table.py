@@ -4,7 +4,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.mappings.table import Known, ProcessTable
+from collector.mappings.table import LONGEST_PAUSE, SHORTEST_PAUSE, Known, ProcessTable
 from collector.model import Mapping, MappingFlag, ProcessId
 
 EXECUTABLE = MappingFlag(0)
@@ -16,7 +16,7 @@ def mapping(start, end, path="/x", flags=EXECUTABLE):
 
 def test_find():
     known = Known()
-    known.set_mappings((mapping(10, 20), mapping(30, 40)))
+    known.set_mappings((mapping(10, 20), mapping(30, 40)), 0.0)
     assert known.find(9) is None
     assert known.find(10).start == known.find(19).start == 10
     assert known.find(20) is None
@@ -34,8 +34,8 @@ ranges = st.lists(st.integers(0, 200), unique=True, max_size=12).map(
 @given(ranges, ranges)
 def test_a_fresh_walk_wins_and_what_it_does_not_cover_stays(before, after):
     known = Known()
-    known.set_mappings(before)
-    known.set_mappings(after)
+    known.set_mappings(before, 0.0)
+    known.set_mappings(after, 1.0)
     for address in range(201):
         found = known.find(address)
         fresh = next((m for m in after if m.start <= address < m.end), None)
@@ -46,6 +46,21 @@ def test_a_fresh_walk_wins_and_what_it_does_not_cover_stays(before, after):
     assert known.starts == sorted(known.starts)
 
 
+def test_walks_that_find_nothing_new_become_rare_until_one_does():
+    known = Known()
+    known.set_mappings((mapping(10, 20),), 0.0)
+    assert known.walk_again == 0.0
+    pauses = []
+    for now in range(100, 2000, 100):
+        known.set_mappings((mapping(10, 20),), float(now))
+        pauses.append(known.walk_again - now)
+    assert pauses == sorted(pauses)
+    assert pauses[0] == SHORTEST_PAUSE
+    assert pauses[-1] == LONGEST_PAUSE
+    known.set_mappings((mapping(10, 20), mapping(30, 40)), 3000.0)
+    assert known.walk_again <= 3000.0
+
+
 def test_the_program_is_the_file_mapped_lowest():
     known = Known()
     known.set_mappings(
@@ -53,7 +68,8 @@ def test_the_program_is_the_file_mapped_lowest():
             mapping(1, 2, "", MappingFlag.ANONYMOUS),
             mapping(10, 20, "/bin/a"),
             mapping(30, 40, "/lib/b"),
-        )
+        ),
+        0.0,
     )
     assert known.executable == "/bin/a"
     assert Known().executable == ""
