@@ -234,12 +234,16 @@ class Pipeline:
         )
         user = {key: resolve.user_stack(stack, frames) for key, stack in stacks.items()}
         by_labels: dict[tuple[tuple[str, str], ...], dict[tuple[Frame, ...], int]] = {}
+        by_comm: dict[str, dict[tuple[Frame, ...], int]] = {}
         for sample in samples:
             kernel = window.stacks.get(sample.kernel_stack)
             whole = (self._kernel.frames(kernel) if kernel else ()) + user.get(
                 sample.user_stack, ()
             )
-            counts = by_labels.setdefault(self._labels(known, sample), {})
+            counts = by_comm.get(sample.comm)
+            if counts is None:
+                counts = by_labels.setdefault(self._labels(known, sample), {})
+                by_comm[sample.comm] = counts
             counts[whole or (resolve.GONE,)] = (
                 counts.get(whole or (resolve.GONE,), 0) + sample.count
             )
