@@ -21,7 +21,7 @@ CONFIG ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: root build ## profile this machine [DURATION=s] [OUT=dir] [HZ=n] [CONFIG=file]
@@ -30,13 +30,18 @@ run: root build ## profile this machine [DURATION=s] [OUT=dir] [HZ=n] [CONFIG=fi
 
 .PHONY: root
 root:
-	@[ "$$(id -u)" = 0 ] || { echo "make run loads BPF programs and so needs root; try: sudo make run" >&2; exit 2; }
+	@[ "$$(id -u)" = 0 ] || { \
+	    echo "this loads BPF programs and so needs root; try: sudo make $(firstword $(MAKECMDGOALS))" >&2; exit 2; }
 
 .PHONY: test
 test: build ## every check and test; BPF tests need root
 	@tools/checks
 	$(call say,tests: pytest …)
 	@$(PYTHON) -m pytest -q $(TESTS)
+
+.PHONY: test-kernels
+test-kernels: root build ## the agent on Debian's kernels, emulated [SUITES="bookworm …"]
+	@tools/test-kernels $(SUITES)
 
 .PHONY: check
 check: $(PYTHON) build/module.stamp ## format, lint, types and import contracts
