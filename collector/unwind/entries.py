@@ -5,7 +5,8 @@
     CIE:     id 0 (.eh_frame) or all ones (.debug_frame)
              version u8 · augmentation, NUL · [address size u8, segment size u8 if version 4]
              · code alignment uleb · data alignment sleb
-             · return column (u8 if version 1, else uleb) · [uleb length, data if the augmentation starts with z] · program
+             · return column (u8 if version 1, else uleb)
+             · [uleb length, data if the augmentation starts with z] · program
     FDE:     id = distance back to its CIE from the id (.eh_frame), or the CIE's place
              start · size · [uleb length, data if z] · program
 
@@ -55,11 +56,15 @@ _SHORT, _LONG = struct.Struct("<II"), struct.Struct("<QQ")
 
 @dataclass(frozen=True, slots=True)
 class FrameSection:
-    """`address` is where `data` is loaded; `debug` tells .debug_frame from .eh_frame."""
+    """`address` is where `data` is loaded; `debug` tells .debug_frame from .eh_frame.
+
+    `terminated` says that a zero word ends it and what follows is something else.
+    """
 
     data: bytes
     address: int
     debug: bool = False
+    terminated: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +104,7 @@ class FrameReader:
     def fdes(self) -> Iterator[Fde]:
         """In the file's order. Raises ElfError where a record does not lie in the section."""
         cie_ids = (0xFFFFFFFF, _MASK) if self._section.debug else (0, 0)
-        for place, end, number, wide in _records(self._section.data):
+        for place, end, number, wide in _records(self._section):
             if number == cie_ids[wide]:
                 continue
             fde = self._fde(place, end, number, wide)
@@ -146,13 +151,15 @@ class FrameReader:
             return None
 
 
-def _records(data: bytes) -> Iterator[_Record]:
+def _records(section: FrameSection) -> Iterator[_Record]:
     """Zero words are passed over: they stand between files that were linked together."""
-    place = 0
+    data, place = section.data, 0
     for _ in range(MAX_RECORDS):
         if place + 4 > len(data):
             return
         if not _WORD.unpack_from(data, place)[0]:
+            if section.terminated:
+                return
             place += 4
             continue
         record = _record(data, place)

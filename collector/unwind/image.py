@@ -183,7 +183,7 @@ def _inflate(data: bytes) -> bytes:
         raise ElfError(f"compression {kind} of {size} bytes")
     stream = zlib.decompressobj()
     try:
-        inflated = stream.decompress(data[_COMPRESSED.size :], max(size, 1))
+        inflated = stream.decompress(data[_COMPRESSED.size :], size + 1)
     except zlib.error as error:
         raise ElfError("a compressed section is damaged") from error
     if len(inflated) != size:

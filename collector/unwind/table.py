@@ -91,7 +91,7 @@ def _without_sections(image: Image) -> FrameSection:
     address = header.address + 4 + int.from_bytes(data[4:8], "little", signed=True)
     segment = image.loaded(address)
     size = min(segment.address + segment.size - address, MAX_CONTENTS)
-    return FrameSection(image.source.read_at(image.offset(address), size), address)
+    return FrameSection(image.source.read_at(image.offset(address), size), address, terminated=True)
 
 
 def _entry(image: Image, frames: Frames, order: list[int]) -> Iterator[tuple[int, int]]:

@@ -73,8 +73,8 @@ def elf(sections=(), *, entry=0, kind=3, machine=62, code_size=0x8000, headers=(
         struct.pack_into("<IIQQQQQQ", body, 64 + 56 * place, *row)
     body += bytes(code_size - len(body))
     names, rows = bytearray(b"\0"), [(0,) * 10]
-    for name, contents, address, section_kind, flags, link, at in sections:
-        at = len(body) if at is None else at
+    for name, contents, address, section_kind, flags, link, fixed in sections:
+        at = len(body) if fixed is None else fixed
         if at == len(body):
             body += contents
         else:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,7 +111,7 @@ def test_merging_changes_no_answer_and_leaves_no_equal_neighbours(rows):
     short = list(passes.merged(rows))
     assert spread(short) == spread(rows)
     numbers = [END_ID, *(number for _, number in short)]
-    assert all(a != b for a, b in zip(numbers, numbers[1:], strict=False))
+    assert all(a != b for a, b in pairwise(numbers))
 
 
 @given(ROWS, st.lists(PATCH, max_size=4))
