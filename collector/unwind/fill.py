@@ -94,14 +94,20 @@ def _signal_returns(image: Image, architecture: Architecture, gaps: Gaps) -> Non
 
 
 def _bottoms(image: Image, architecture: Architecture, gaps: Gaps) -> None:
-    """By name, and where a program is entered, named or not."""
+    """By name, and where a program or the dynamic linker is entered, named or not."""
     del architecture
     if not image.entry or not gaps.covers(image.entry):
         return
     for start, end in landmarks.named(image, landmarks.BOTTOMS):
         gaps.fill(start, end if end > start else start + _UNSIZED, BOTTOM)
-    if image.program:
+    if gaps.covers(image.entry) and (image.program or _entered(image)):
         gaps.fill(image.entry, image.entry + _UNSIZED, BOTTOM)
+
+
+def _entered(image: Image) -> bool:
+    """Whether a library has an entry of its own; old linkers name the start of .text."""
+    text = image.sections.get(b".text")
+    return text is not None and image.entry != text.address
 
 
 def _go_text(image: Image, architecture: Architecture, gaps: Gaps) -> None:

@@ -104,11 +104,15 @@ def test_bottoms_by_name():
     assert found.rule_at(CODE + 0x200) == END
 
 
-def test_a_library_is_not_entered_where_its_header_says():
-    library = elf([TEXT], entry=CODE + 0x40)
-    program = elf([TEXT], entry=CODE + 0x40, kind=2)
-    assert table(library).rule_at(CODE + 0x40) == END
-    assert table(program).rule_at(CODE + 0x40) == BOTTOM
+def test_a_library_is_not_entered_at_the_start_of_its_text():
+    """There old linkers point; the dynamic linker's entry lies elsewhere."""
+    assert table(elf([TEXT], entry=CODE)).rule_at(CODE) == END
+    assert table(elf([TEXT], entry=CODE, kind=2)).rule_at(CODE) == BOTTOM
+    assert table(elf([TEXT], entry=CODE + 0x40)).rule_at(CODE + 0x40) == BOTTOM
+
+
+def test_a_library_that_has_cfi_at_its_entry_is_not_entered_there():
+    assert table(simple(((CODE, 0x40, b""),), entry=CODE + 1)).rule_at(CODE + 1) == ENTRY
 
 
 def test_the_whole_function_at_the_entry_is_a_bottom():
