@@ -12,11 +12,16 @@ from collector.unwind import landmarks
 from collector.unwind.architecture import Architecture, Patch
 from collector.unwind.go import go_functions
 from collector.unwind.image import ADDRESS_LIMIT, Image
-from collector.unwind.rows import BOTTOM, Cfa, Rule, Saved
+from collector.unwind.rows import BOTTOM, SIGNAL, Rule
 
 _STUBS = (b".plt", b".plt.sec", b".plt.got", b".plt.bnd", b".iplt")
 _GO_TABLES = (b".gopclntab", b".data.rel.ro.gopclntab")
-_GO_BOTTOMS = frozenset((b"runtime.goexit", b"runtime.goexit.abi0", b"runtime.mstart"))
+_GO_RULES = {
+    b"runtime.goexit": BOTTOM,
+    b"runtime.mstart": BOTTOM,
+    b"runtime.sigreturn": SIGNAL,
+    b"runtime.sigreturn__sigaction": SIGNAL,
+}
 
 _UNSIZED = 64
 """Bytes taken for a bottom that tells no size; a libc's _start is shorter."""
@@ -65,10 +70,10 @@ def fill_gaps(image: Image, architecture: Architecture, gaps: Gaps) -> None:
             step(image, architecture, gaps)
 
 
-def certain_bottoms(image: Image) -> list[_Range]:
-    """Address and end of what is a bottom whatever CFI says: Go's."""
+def certain(image: Image) -> list[Patch]:
+    """What is known better than CFI says it: Go's runtime."""
     with contextlib.suppress(ElfError):
-        return list(_go_bottoms(image))
+        return list(_go_runtime(image))
     return []
 
 
@@ -83,11 +88,11 @@ def _stubs(image: Image, architecture: Architecture, gaps: Gaps) -> None:
 
 def _signal_returns(image: Image, architecture: Architecture, gaps: Gaps) -> None:
     """Also the byte before: who unwinds looks up the byte before a return address."""
-    code, rule = architecture.trampoline, Rule(Cfa.SIGNAL, frame=Saved.LOST)
+    code = architecture.trampoline
     found = 0
     for start, end in gaps.free(0, ADDRESS_LIMIT):
         for place in landmarks.occurrences(image.source, code, image.offset(start), end - start):
-            gaps.fill(start + place - 1, start + place + len(code), rule)
+            gaps.fill(start + place - 1, start + place + len(code), SIGNAL)
             found += 1
             if found == _MAX_RETURNS:
                 return
@@ -117,10 +122,13 @@ def _go_text(image: Image, architecture: Architecture, gaps: Gaps) -> None:
         gaps.fill(text.address, text.address + text.size, architecture.frame_rule)
 
 
-def _go_bottoms(image: Image) -> Iterator[_Range]:
+def _go_runtime(image: Image) -> Iterator[Patch]:
     text = image.sections.get(b".text")
     for name in _GO_TABLES:
         section = image.sections.get(name)
         if section is not None and text is not None:
             table = image.contents(section)
-            yield from go_functions(table, _GO_BOTTOMS, text.address).values()
+            found = go_functions(table, frozenset(_GO_RULES), text.address)
+            for function, (start, end) in found.items():
+                rule = _GO_RULES[function]
+                yield start - (rule == SIGNAL and start > 0), end, rule

@@ -20,6 +20,12 @@ from collector.unwind.rows import BOTTOM, UNSUPPORTED, UNSUPPORTED_ID, Cfa, Rule
 _MAX_REMEMBERED = 16
 """Compilers nest one or two."""
 
+_MAX_STATES = 1 << 16
+"""Rows of one function."""
+
+_MAX_BYTES = 1 << 24
+"""Of all programs of a file that were run; node's are 2 MiB. Each byte is half a microsecond."""
+
 _SAME = 1 << 200
 _UNDEFINED = _SAME + 1
 _ELSEWHERE = _SAME + 2
@@ -51,12 +57,17 @@ class Interpreter:
         self._rules = rules
         self._initial: dict[Cie, _State | None] = {}
         self._numbers: dict[tuple[_State, bool], int] = {}
+        self._bytes = 0
 
     def steps(self, cie: Cie, program: bytes) -> list[StepRow]:
         """Rows of a function from offset 0 on, offsets ascending, neighbours different.
 
-        Never raises: from an instruction that cannot be read on, the function is unsupported.
+        From an instruction that cannot be read on, the function is unsupported. Raises ElfError
+        when the programs of this file were too long altogether.
         """
+        self._bytes += len(program)
+        if self._bytes > _MAX_BYTES:
+            raise ElfError("too many bytes of call frame programs")
         if cie not in self._initial:
             self._initial[cie] = self._run_cie(cie)
         initial = self._initial[cie]
@@ -170,6 +181,8 @@ class _Run:
             states.append((self.location, state))
 
     def _advance(self, steps: int) -> None:
+        if len(self._states) == _MAX_STATES:
+            raise ElfError("too many rows of one function")
         self._close()
         self.location += steps * self._cie.code_alignment
 

@@ -68,6 +68,7 @@ class Rule:
 
 END = Rule(Cfa.END)
 BOTTOM = Rule(Cfa.BOTTOM, frame=Saved.LOST)
+SIGNAL = Rule(Cfa.SIGNAL, frame=Saved.LOST)
 UNSUPPORTED = Rule(Cfa.UNSUPPORTED, frame=Saved.LOST)
 
 END_ID, BOTTOM_ID, UNSUPPORTED_ID = range(3)

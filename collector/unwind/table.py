@@ -18,7 +18,7 @@ from collector.elf.source import ElfError, Source
 from collector.unwind import passes
 from collector.unwind.architecture import Architecture, Patch
 from collector.unwind.entries import FrameSection
-from collector.unwind.fill import Gaps, certain_bottoms, fill_gaps
+from collector.unwind.fill import Gaps, certain, fill_gaps
 from collector.unwind.frames import Frames, read_frames
 from collector.unwind.image import ADDRESS_LIMIT, MAX_CONTENTS, Image, apart, read_image
 from collector.unwind.rows import BOTTOM, IdRow, Rules, Table, table_of
@@ -42,10 +42,9 @@ def unwind_table(source: Source) -> Table:
     rows = _Kept(passes.merged(passes.expanded(frames, order, architecture.alignment)))
     gaps = Gaps(passes.common(passes.gaps(rows, 2 * ADDRESS_LIMIT), image.code()))
     fill_gaps(image, architecture, gaps)
-    bottoms = apart(sorted([*_entry(image, frames, order), *certain_bottoms(image)]))
     filled = passes.patched(rows, _numbered(gaps.patches, rules))
-    certain = _numbered(((low, high, BOTTOM) for low, high in bottoms), rules)
-    return table_of(passes.merged(passes.patched(filled, certain)), rules, refused)
+    known = _numbered([*_entry(image, frames, order), *certain(image)], rules)
+    return table_of(passes.merged(passes.patched(filled, known)), rules, refused)
 
 
 class _Kept:
@@ -94,13 +93,15 @@ def _without_sections(image: Image) -> FrameSection:
     return FrameSection(image.source.read_at(image.offset(address), size), address, terminated=True)
 
 
-def _entry(image: Image, frames: Frames, order: list[int]) -> Iterator[tuple[int, int]]:
+def _entry(image: Image, frames: Frames, order: list[int]) -> Iterator[Patch]:
     """The function a process begins with, where CFI has it."""
     for index in order if image.program else ():
         start = frames.starts[index]
         if start <= image.entry < start + frames.sizes[index]:
-            yield start, start + frames.sizes[index]
+            yield start, start + frames.sizes[index], BOTTOM
 
 
 def _numbered(patches: Iterable[Patch], rules: Rules) -> list[passes.NumberedPatch]:
-    return sorted((low, high, rules.number(rule)) for low, high, rule in patches)
+    """Ascending; of two that overlap the first."""
+    numbers = {(low, high): rules.number(rule) for low, high, rule in patches}
+    return [(low, high, numbers[low, high]) for low, high in apart(sorted(numbers))]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from collector.unwind.architecture import Architecture, Patch
-from collector.unwind.rows import UNSUPPORTED, Cfa, Rule, Saved
+from collector.unwind.rows import SIGNAL, UNSUPPORTED, Cfa, Rule, Saved
 
 _SLOT = 16
 _WORD = 8
@@ -27,10 +27,8 @@ _LAZY_STUB = re.compile(
 """rsp + 8 + (pc % 16 >= the byte behind the push ? 8 : 0)."""
 
 _SIGNAL_FRAME = b"\x77\xa0\x01\x06"
-"""DW_OP_breg7 (rsp) 160, DW_OP_deref: rsp in the ucontext of a signal frame."""
-
-_SIGNAL = Rule(Cfa.SIGNAL, frame=Saved.LOST)
-"""rsp, rbp and rip lie at rsp + 160, + 120 and + 168 (ucontext_t)."""
+"""DW_OP_breg7 (rsp) 160, DW_OP_deref: rsp in the ucontext of a signal frame. rbp and rip lie
+at rsp + 120 and rsp + 168."""
 
 _ENTRY = Rule(Cfa.STACK, 8)
 """As a function is entered."""
@@ -45,7 +43,7 @@ _HEAD = b"\xff\x35"
 
 def _cfa_expression(expression: bytes, in_signal_frame: bool) -> Rule:
     if in_signal_frame:
-        return _SIGNAL if expression == _SIGNAL_FRAME else UNSUPPORTED
+        return SIGNAL if expression == _SIGNAL_FRAME else UNSUPPORTED
     stub = _LAZY_STUB.fullmatch(expression)
     return Rule(Cfa.PLT, stub[1][0] - 0x30) if stub else UNSUPPORTED
 

@@ -10,7 +10,7 @@ import pytest
 from collector.elf.source import ElfError, Source
 from collector.unwind.fill import Gaps
 from collector.unwind.go import go_functions
-from collector.unwind.rows import BOTTOM, END, Cfa, Rule
+from collector.unwind.rows import BOTTOM, END, SIGNAL, Cfa, Rule
 from collector.unwind.table import unwind_table
 from collector.unwind.x86_64 import X86_64
 from tests.collector.unwind.cfi_maker import (
@@ -142,7 +142,10 @@ def pclntab(functions, *, magic=0xFFFFFFF1, text=CODE):
     return head + struct.pack("<8Q", *places) + bytes(names) + bytes(pairs) + bytes(data)
 
 
-GO = [(b"main.main", 0), (b"runtime.goexit", 0x80), (b"", 0xA0)]
+GO = [
+    (b"main.main", 0), (b"runtime.goexit", 0x80), (b"x", 0xA0),
+    (b"runtime.sigreturn__sigaction", 0xC0), (b"", 0xE0),
+]  # fmt: skip
 
 
 def test_go_keeps_frame_pointers_and_ends_in_goexit():
@@ -151,6 +154,14 @@ def test_go_keeps_frame_pointers_and_ends_in_goexit():
     assert [found.rule_at(CODE + at) for at in (0, 0x7F, 0x80, 0x9F, 0xA0)] == [
         frame, frame, BOTTOM, BOTTOM, frame,
     ]  # fmt: skip
+
+
+def test_go_s_runtime_is_known_better_than_its_cfi_says():
+    frames = eh_frame([(CODE, 0x100, b"")], FRAME_AT)
+    go = loaded(b".gopclntab", pclntab(GO), BASE + 0x5000)
+    found = table(elf([TEXT, loaded(b".eh_frame", frames, FRAME_AT), go]))
+    rules = [found.rule_at(CODE + at) for at in (0x7F, 0x80, 0xA0, 0xBE, 0xBF, 0xDF, 0xE0)]
+    assert rules == [ENTRY, BOTTOM, ENTRY, ENTRY, SIGNAL, SIGNAL, ENTRY]
 
 
 def test_go_tables_without_a_text_start_count_from_text():

@@ -16,6 +16,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -120,6 +121,7 @@ def oracle_rows(elf):
                 yield start, size, line["pc"], end, rule
 
 
+@cache
 def compare(path):
     """(rows compared, how many differ by reason, our table)."""
     with path.open("rb") as stream:

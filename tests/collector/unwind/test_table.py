@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.elf.source import ElfError, Source
-from collector.unwind.frames import MAX_FDES
+from collector.unwind import frames
 from collector.unwind.rows import END, UNSUPPORTED, Cfa, Rule, Saved
 from collector.unwind.table import unwind_table
 from tests.collector.unwind.cfi_maker import (
@@ -151,17 +151,37 @@ def test_sec_a_million_functions():
     assert (found.refused, len(found)) == (0, 2)
 
 
-def test_sec_more_functions_than_any_file_has_are_an_error():
+@pytest.mark.parametrize("limit", ["MAX_FDES", "MAX_ROWS"])
+def test_sec_more_functions_or_rows_than_any_file_has_are_an_error(monkeypatch, limit):
+    monkeypatch.setattr(frames, limit, 3)
+    many = [(CODE + 16 * n, 16, b"") for n in range(4)]
+    assert len(table(simple(many[:3]))) == 2
+    with pytest.raises(ElfError, match="too many functions or rows"):
+        table(simple(many))
+
+
+def with_program(program):
+    """A file whose only function has this program."""
     head = record(0, cie(data=b"\x03"))
-    one = struct.pack("<IIIIxxxx", 16, 0, CODE, 1)
-    place = len(head)
-    body = bytearray(one * (MAX_FDES + 1))
-    words = memoryview(body).cast("I")
-    for n in range(MAX_FDES + 1):
-        words[5 * n + 1] = place + 20 * n + 4
-    words.release()
-    with pytest.raises(ElfError, match="too many"):
-        table(elf([section(b".eh_frame", head + bytes(body))]))
+    body = struct.pack("<II", CODE, 0x7FFFFFFF) + b"\0" + program
+    return elf([section(b".eh_frame", head + record(len(head) + 4, body))])
+
+
+def test_sec_a_function_of_millions_of_rows_is_unsupported_from_some_row_on():
+    data = with_program(b"\x41\x0e\x10\x41\x0e\x20" * (1 << 20))
+    tracemalloc.start()
+    try:
+        found = table(data)
+        assert tracemalloc.get_traced_memory()[1] < 80 << 20
+    finally:
+        tracemalloc.stop()
+    assert found.rule_at(CODE + (1 << 17)) == UNSUPPORTED
+    assert len(found) < 1 << 17
+
+
+def test_sec_programs_that_take_too_long_are_an_error():
+    with pytest.raises(ElfError, match="too many bytes"):
+        table(with_program(bytes((1 << 24) + 16)))
 
 
 def test_sec_zero_words_without_end_are_an_error():
@@ -180,6 +200,7 @@ def attempt(data):
         assert all(a != b for a, b in pairwise(numbers))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_table_or_an_elf_error(data):
     attempt(data)
@@ -204,12 +225,13 @@ def damaged(good, places):
     return changes.map(change)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(damaged(GOOD, MADE))
 def test_any_damage_gives_a_table_or_an_elf_error(data):
     attempt(data)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(GOOD)))
 def test_any_truncation_gives_a_table_or_an_elf_error(size):
     attempt(GOOD[:size])
