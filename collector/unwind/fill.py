@@ -100,7 +100,6 @@ def _signal_returns(image: Image, architecture: Architecture, gaps: Gaps) -> Non
 
 def _bottoms(image: Image, architecture: Architecture, gaps: Gaps) -> None:
     """By name, and where a program or the dynamic linker is entered, named or not."""
-    del architecture
     if not image.entry or not gaps.covers(image.entry):
         return
     for start, end in landmarks.named(image, landmarks.BOTTOMS):

@@ -24,7 +24,8 @@ _MAX_STATES = 1 << 16
 """Rows of one function."""
 
 _MAX_BYTES = 1 << 24
-"""Of all programs of a file that were run; node's are 2 MiB. Each byte is half a microsecond."""
+"""Of all programs of a file that are run; node's whole section has 2.7 MiB. An instruction takes
+about half a microsecond."""
 
 _SAME = 1 << 200
 _UNDEFINED = _SAME + 1

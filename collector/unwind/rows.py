@@ -17,7 +17,7 @@ MAX_RULES = 1 << 16
 """Rules of one executable, so that a row names its rule in 16 bits. libc has about 300."""
 
 MAX_ROWS = 1 << 22
-"""Rows of one executable: 40 MiB here. A 96 MiB node has 0.4 million."""
+"""Rows of one executable: 40 MiB here. node has 0.28 million."""
 
 OFFSET_LIMIT = 1 << 31
 """Offsets of a rule are signed 32-bit numbers."""
