@@ -121,14 +121,17 @@ class Run:
 @contextlib.contextmanager
 def start(directory: Path, parca: Parca, program: Path) -> Iterator[Run]:
     destination = f"{{name: {DESTINATION}, address: '{parca.address}', insecure: true}}"
-    with Agent(
-        directory, window_seconds=1, settings=f"destinations: [{destination}]\n"
-    ) as agent, contextlib.ExitStack() as stack:  # fmt: skip
-        pins = str(LAYOUT.pins / "gen-1")
-        maps = [Map.open_pin(f"{pins}/{name}", read_only=True) for name in ("counters", "control")]
-        for one in maps:
-            stack.callback(os.close, one.fd)
-        yield Run(agent, parca, program, *maps)
+    settings = f"destinations: [{destination}]\n"
+    with (
+        Agent(directory, window_seconds=1, settings=settings) as agent,
+        contextlib.ExitStack() as stack,
+    ):
+        pins = LAYOUT.pins / "gen-1"
+        counters = Map.open_pin(str(pins / "counters"), read_only=True)
+        stack.callback(os.close, counters.fd)
+        control = Map.open_pin(str(pins / "control"), read_only=True)
+        stack.callback(os.close, control.fd)
+        yield Run(agent, parca, program, counters, control)
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +144,8 @@ def parca() -> Iterator[Parca]:
 
 
 def begin_behind_the_newest_window() -> None:
-    with contextlib.suppress(FileNotFoundError):
-        newest = max(path.name for path in LAYOUT.spool.glob("*.window"))
+    newest = max((path.name for path in LAYOUT.spool.glob("*.window")), default="")
+    if newest and LAYOUT.ship.exists():
         directory = files.open_directory(LAYOUT.ship)
         cursor.store(directory, cursor.Cursor(DESTINATION, acknowledged=newest))
         os.close(directory)
@@ -157,9 +160,7 @@ def program(readable: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def run(
-    tmp_path_factory: pytest.TempPathFactory, parca: Parca, program: Path
-) -> Iterator[Run]:  # fmt: skip
+def run(tmp_path_factory: pytest.TempPathFactory, parca: Parca, program: Path) -> Iterator[Run]:
     with start(tmp_path_factory.mktemp("agent"), parca, program) as made:
         yield made
 
@@ -227,7 +228,8 @@ def fresh(run: Run, name: str) -> Iterator[str]:
 
 
 def has_names(run: Run, name: str) -> bool:
-    return any(row.stack[0] == "spin" for row in run.agent.rows(comm=name))
+    """Whether a profile with the name of what it runs has arrived."""
+    return any(stack[0] == "spin" for stack in run.parca.stacks(comm=name))
 
 
 def test_all_of_them_killed_at_once(run: Run) -> None:
@@ -260,6 +262,7 @@ def test_sampling_stops_when_the_collector_stands_still(run: Run) -> None:
     assert later["skipped_no_heartbeat"] > after["skipped_no_heartbeat"]
     assert later | {"skipped_no_heartbeat": 0} == after | {"skipped_no_heartbeat": 0}
     run.agent.wait_for(lambda: run.outcomes()["recorded"] > later["recorded"], 30)
+    assert run.agent.outcomes()["skipped_no_heartbeat"] >= later["skipped_no_heartbeat"]
 
 
 def counts_around(run: Run, moment: float) -> tuple[dict[str, int], dict[str, int]]:
