@@ -93,7 +93,7 @@ def test_sec_44_killed_at_any_step_nothing_half_is_published_and_the_next_start_
     assert total > 150
     tail = total - 4 * len(EVERYTHING)  # from about the first pin on, to the last of the old ones
     end = total + len(EVERYTHING)  # a start that first cleans after a killed one makes more calls
-    points = range(1, end) if LONG else [*range(1, tail, 40), *range(tail, end, 4)]
+    points = range(1, end) if LONG else [*range(1, tail, 60), *range(tail, end, 6)]
     published = {2}
     for point in points:
         _, ended = changes(stand, lambda n, point=point: tracer.Do.KILL if n == point else None)
