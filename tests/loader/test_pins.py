@@ -27,7 +27,7 @@ EVERYTHING = {
     *ROOT_ONLY,
     *(f"sample-{n}" for n in os.sched_getaffinity(0)),
 }
-LONG = os.environ.get("PARCA_AGENT_TESTS_LONG")
+LONG = os.environ.get("PARCA_AGENT_TESTS_FULL")
 CHANGES = {
     *(tracer.BPF, tracer.PERF_EVENT_OPEN, tracer.MKDIR, tracer.RMDIR, tracer.RENAME),
     *(tracer.UNLINK, tracer.CHMOD, tracer.CHOWN),

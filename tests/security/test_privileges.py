@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who holds what, and when: the loader under a tracer, every process of the agent from outside.
 
-The minute of sampling without a privilege is cut to a quarter unless PARCA_AGENT_TESTS_LONG is set.
+The minute of sampling without a privilege is cut to a quarter unless PARCA_AGENT_TESTS_FULL is set.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CAP_SETPCAP, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = (1 << n for n in (8, 21, 38, 
 WORKING = CAP_BPF | CAP_PERFMON
 ALLOWED = WORKING | CAP_SYS_ADMIN
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
-SAMPLING_SECONDS = 60 if os.environ.get("PARCA_AGENT_TESTS_LONG") else 15
+SAMPLING_SECONDS = 60 if os.environ.get("PARCA_AGENT_TESTS_FULL") else 15
 STARTING_SECONDS = 3
 
 
