@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -30,7 +30,8 @@ from libbpf import abi, iterators
 from libbpf.errors import BpfError
 
 SETTLE_SECONDS = (0.02, 0.2)
-"""When to walk a process again after exec: by then the dynamic linker has mapped its libraries."""
+"""When to walk a process after exec: the dynamic linker has mapped its libraries by then, and
+most programs have ended. One that is sampled before is walked at once."""
 EXEC_WALKS_PER_SECOND = 50
 """Walks because of exec; those because of a sample are bounded by the sampling rate."""
 MAPPING_WAIT_SECONDS = 1.0
@@ -85,20 +86,26 @@ class Pipeline:
         self._period_ns = period_ns
         self._threads = threads
         self._clock = clock
-        self._settling: list[tuple[float, int]] = []
+        self._settling: list[tuple[float, ProcessId, bool]] = []
         self._exec_budget = float(EXEC_WALKS_PER_SECOND)
         self._exec_budget_at = clock()
 
     # --- between windows ----------------------------------------------------------------
 
-    def on_events(self, events: Iterable[Event]) -> None:
+    def on_events(self, events: Sequence[Event]) -> None:
+        gone = {event.process for event in events if event.kind == abi.EVENT_EXIT}
+        if gone:
+            self._settling = [entry for entry in self._settling if entry[1] not in gone]
         for event in events:
             if event.kind == abi.EVENT_MISS:
                 self._on_miss(event.process)
             elif event.kind == abi.EVENT_EXIT:
                 self.processes.end(event.process)
             elif event.kind == abi.EVENT_EXEC:
-                self._on_exec(event.process)
+                before = replace(event.process, exec_id=event.process.exec_id - 1)
+                self.processes.end(before)
+                if event.process not in gone:
+                    self._on_exec(event.process)
 
     def _on_miss(self, process: ProcessId) -> None:
         """Walks again, but ever less often where the last walks brought nothing new."""
@@ -109,7 +116,6 @@ class Pipeline:
             self._reader.ask(process.pid)
 
     def _on_exec(self, process: ProcessId) -> None:
-        self.processes.end(replace(process, exec_id=process.exec_id - 1))
         now = self._clock()
         gained = (now - self._exec_budget_at) * EXEC_WALKS_PER_SECOND
         self._exec_budget = min(EXEC_WALKS_PER_SECOND, self._exec_budget + gained)
@@ -118,17 +124,22 @@ class Pipeline:
             self.counters.exec_walks_skipped += 1
             return
         self._exec_budget -= 1
-        self._reader.ask(process.pid)
-        self._settling += [(now + delay, process.pid) for delay in SETTLE_SECONDS]
+        first, second = SETTLE_SECONDS
+        self._settling += [(now + first, process, True), (now + second, process, False)]
 
     def settle(self) -> float | None:
         """Asks for the walks that are due; seconds until the next one."""
+        if not self._settling:
+            return None
         now = self._clock()
-        for due, pid in self._settling:
-            if due <= now:
-                self._reader.ask(pid)
-        self._settling = [entry for entry in self._settling if entry[0] > now]
-        return min((due - now for due, _ in self._settling), default=None)
+        waiting = []
+        for due, process, first in self._settling:
+            if due > now:
+                waiting.append((due, process, first))
+            elif first or self.processes.get(process):  # else it had ended before the first walk
+                self._reader.ask(process.pid)
+        self._settling = waiting
+        return min((due - now for due, _, _ in waiting), default=None)
 
     def on_answers(self, answers: Iterable[Answer]) -> None:
         for answer in answers:

@@ -42,11 +42,13 @@ class Loop:
         self._server = server
         self._epoll = select.epoll()
         self._polled: dict[int, int] = {}
+        self._full = False
         self._signals = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
         self._stored: dict[str, int] = {}
         self._next_beat = self._next_window = self._next_generation = 0.0
-        self._ring_paused_until = 0.0
+        self._ring_waits = False
+        self._ring_again = 0.0
 
     def run(self) -> int:
         self._prepare()
@@ -55,7 +57,7 @@ class Loop:
             now = time.monotonic()
             if now >= self._next_beat:
                 self._beat(now)
-            if now >= self._next_window or self._nearly_full():
+            if now >= self._next_window or self._full:
                 self._window(beating=True)
             if now >= self._next_generation:
                 self._look_for_generation(now)
@@ -102,28 +104,30 @@ class Loop:
         now = time.monotonic()
         settle = self._parts.pipeline.settle()
         due = min(self._next_beat, self._next_window, self._next_generation)
-        if self._ring_paused_until > now:
-            due = min(due, self._ring_paused_until)
+        if self._ring_waits:
+            due = min(due, self._ring_again)
         timeout = min(due - now, settle if settle is not None else due - now)
         for fd, _ in self._epoll.poll(max(0.0, timeout)):
             if fd == self._ring.map_fd:
-                self._read_events()
+                self._ring_waits = True
             elif fd == self._parts.reader.wakeup:
                 self._parts.pipeline.on_answers(self._parts.reader.collect())
             elif fd == self._server.fileno():
                 self._server.handle(time.monotonic())
+        if self._ring_waits and time.monotonic() >= self._ring_again:
+            self._read_events()
         self._poll_set()
 
     def _read_events(self) -> None:
         while raw := self._ring.read():
             self._parts.pipeline.on_events(decode.events(raw))
-        self._ring_paused_until = time.monotonic() + EVENT_PAUSE_SECONDS
+        self._ring_waits = False
+        self._ring_again = time.monotonic() + EVENT_PAUSE_SECONDS
 
     def _poll_set(self) -> None:
         """Leaves out what has to wait: the ring for a moment, the socket while it is flooded."""
-        now = time.monotonic()
-        ring = 0 if self._ring_paused_until > now else select.EPOLLIN
-        server = select.EPOLLIN if self._server.wants(now) else 0
+        ring = 0 if self._ring_waits else select.EPOLLIN
+        server = select.EPOLLIN if self._server.wants(time.monotonic()) else 0
         for fd, wanted in ((self._ring.map_fd, ring), (self._server.fileno(), server)):
             if self._polled.get(fd) != wanted:
                 self._epoll.modify(fd, wanted)
@@ -134,12 +138,6 @@ class Loop:
         self._parts.reader.check_deadlines()
         self._next_beat = now + HEARTBEAT_SECONDS
         self._note_fill(snapshot.counters(self._parts.pins))
-
-    def _nearly_full(self) -> bool:
-        return any(
-            entries > FULL_SHARE * self._parts.pins.maps[name].max_entries
-            for name, entries in self._parts.fill.items()
-        )
 
     def _window(self, *, beating: bool) -> None:
         before = self._parts.executables.counters
@@ -175,6 +173,10 @@ class Loop:
             f"{kind}_{active}": counted[f"{kind}_stored"] - self._stored[f"{kind}_stored"]
             for kind in ("samples", "stacks")
         }
+        self._full = any(
+            entries > FULL_SHARE * self._parts.pins.maps[name].max_entries
+            for name, entries in self._parts.fill.items()
+        )
 
     def _look_for_generation(self, now: float) -> None:
         self._next_generation = now + GENERATION_SECONDS

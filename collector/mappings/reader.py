@@ -28,7 +28,7 @@ MOST_WAITING = 4096
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one walk brought. process is None when the process is gone."""
+    """What one walk brought. process is None when it ended meanwhile; then id may be too."""
 
     pid: int
     process: Process | None
@@ -121,12 +121,12 @@ class MappingReader:
                 pid = self._waiting.popleft()
                 self._queued.discard(pid)
                 self._busy[number] = time.monotonic()
-            answer = self._walk(pid)
-            with self._lock:
-                self._answers.append(answer)
-            os.eventfd_write(self.wakeup, 1)
+            if answer := self._walk(pid):
+                with self._lock:
+                    self._answers.append(answer)
+                os.eventfd_write(self.wakeup, 1)
 
-    def _walk(self, pid: int) -> Answer:
+    def _walk(self, pid: int) -> Answer | None:
         self.counters.walks += 1
         task_vma, task = self._programs
         try:
@@ -137,10 +137,10 @@ class MappingReader:
                 self.counters.gone += 1
             else:
                 self.counters.failed += 1
-            return Answer(pid, None, None, ())
+            return None
         except records.RecordError:
             self.counters.failed += 1
-            return Answer(pid, None, None, ())
+            return None
         process = processes[0] if processes else None
         identity, mappings = next(reversed(found.items()), (process.id if process else None, []))
         return Answer(pid, process, identity, tuple(mappings))
