@@ -23,6 +23,8 @@ FIRST_ANSWER_SECONDS = 30.0
 LAST_QUESTION_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
 """For the collector to write its last window; for the others, a good deal less to do."""
+READY_SECONDS = 15.0
+"""For a collector that is just being started to answer, so that it can be told to end."""
 DRAIN_TRIES = 2
 """A collector that is killed amid its last window leaves it to the next one."""
 END_SECONDS = 5.0
@@ -79,26 +81,29 @@ class Supervisor:
         patience = self._stops.count + 1
         before()
         for _ in range(DRAIN_TRIES):
-            self._wait_until_ready(collector, patience)
+            ready = self._wait_until_ready(collector, patience)
             self._ask_once_more()
             self._finish([collector], DRAIN_SECONDS, patience)
-            if collector.status == 0 or self._stops.count >= patience:
+            if collector.status == 0 or not ready or self._stops.count >= patience:
                 break
         self._finish(others, END_SECONDS, patience)
         self._selector.close()
         return collector.status == 0 or self.answer is None
 
-    def _wait_until_ready(self, collector: Service, patience: int) -> None:
+    def _wait_until_ready(self, collector: Service, patience: int) -> bool:
         """Only a collector that answers can finish: one that was killed has left its window in
-        the kernel, and one that is starting would end without it. None ever answered: no window.
+        the kernel, and one that is starting would end without it.
         """
+        if self.answer is None:  # there never was a window
+            return False
         collector.stopping, collector.due = False, 0.0
-        end = time.monotonic() + DRAIN_SECONDS
-        while self.answer is not None and not self._ready and self._stops.count < patience:
+        end = time.monotonic() + READY_SECONDS
+        while not self._ready and self._stops.count < patience:
             now = time.monotonic()
             if now >= end:
-                return
+                return False
             self._turn(now, end)
+        return True
 
     @property
     def _ready(self) -> bool:
