@@ -10,8 +10,10 @@ from collections.abc import Callable
 from collector.spool.format import name_of, number_of
 from collector.spool.reader import SpoolReader
 
-# Tens of thousands of names take longer to list than a window takes to send.
-_SECONDS_BETWEEN_LISTS = 15.0
+# Tens of thousands of names take longer to list than a window takes to send: listing gets this
+# share of the time, but after so many seconds its turn comes in any case.
+_LIST_SHARE = 0.001
+_MOST_SECONDS_BETWEEN_LISTS = 15.0
 
 # Coarser than the time stamps of any file system.
 _SETTLED_NS = 3_000_000_000
@@ -28,7 +30,7 @@ class Backlog:
         self._clock = clock
         self._names: deque[str] = deque()
         self._seen_ns = -1
-        self._listed = float("-inf")
+        self._next_list = float("-inf")
 
     def next(self) -> str | None:
         """The window after the last one given; None if there is none yet."""
@@ -46,9 +48,15 @@ class Backlog:
         following = name_of((number_of(self._last) or 0) + 1)
         if self._spool.has(following):
             self._names.append(following)
-        elif self._clock() - self._listed >= _SECONDS_BETWEEN_LISTS:
-            self._listed = self._clock()
+        elif self._clock() >= self._next_list:
             # A later file may bear the same time; only once that is past, unchanged means so.
             if time.time_ns() - changed > _SETTLED_NS:
                 self._seen_ns = changed
-            self._names.extend(self._spool.names(after=self._last))
+            self._list()
+
+    def _list(self) -> None:
+        began = self._clock()
+        self._names.extend(self._spool.names(after=self._last))
+        ended = self._clock()
+        pause = min((ended - began) / _LIST_SHARE, _MOST_SECONDS_BETWEEN_LISTS)
+        self._next_list = ended + pause
