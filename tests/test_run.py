@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             made = subprocess.run(
                 ["make", "run", f"DURATION={SECONDS}", f"OUT={directory}", "HZ=99"],
                 cwd=ROOT,
+                # under `make test` this make would think itself a part of that one
+                env={k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")},
                 capture_output=True,
                 text=True,
                 timeout=120,
