@@ -99,8 +99,7 @@ def test_sec_14_a_hostile_name_cannot_forge_the_table(open_process):
 
 @pytest.mark.root
 def test_a_container_that_uses_our_uid_is_not_ours():
-    who = [f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
-    child = ["setpriv", *who, sys.executable, "-c", CLOSED]
+    child = [sys.executable, "-c", CLOSED]
     before = ["unshare", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*before, "true"], check=False).returncode:
         pytest.skip("no pid namespace can be made here")
