@@ -16,9 +16,9 @@ CPU_SECONDS = 600
 REQUEST_SECONDS = 3.0
 """The largest executables at hand, of 100,000 symbols and more, take 0.2 s."""
 
-IDLE_SECONDS = 15.0
-"""Longer than a window of the default length, so that one with work in each stays and keeps what
-it knows: a new worker costs more than its answers."""
+IDLE_SECONDS = 60.0
+"""Some windows of the default length: where a function is met for the first time now and then, one
+worker stays and keeps what it knows. To start one costs 0.1 s, a hundred times its answer."""
 
 RESIDENT_BYTES = 64 * 1024 * 1024
 """Above it a worker ends after its request: memory goes back to the kernel for certain."""
