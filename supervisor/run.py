@@ -131,8 +131,9 @@ def _supervise(
         try:
             supervisor.run(options.duration)
         finally:
-            terminal.end()
-            if not supervisor.drain(before=lambda: mounts.stop_sampling(layout.pins)):
+            finished = supervisor.drain(before=lambda: mounts.stop_sampling(layout.pins))
+            terminal.end()  # draining still draws: it asks for the last answer
+            if not finished:
                 terminal.message("The collector did not finish; its last window is lost.")
             mounts.remove_pins(layout.pins)
     return supervisor.answer or b""
