@@ -208,13 +208,16 @@ def test_a_killed_worker_costs_no_name(run: Run) -> None:
             assert run.agent.pid_of("elf") != dead
 
 
-def test_a_worker_killed_amid_a_request_costs_no_name(run: Run) -> None:
-    with fresh(run, "amid-0"):
+@pytest.mark.parametrize("victims", [("elf",), ("collect", "elf")], ids="-".join)
+def test_killed_amid_a_window_that_waits_for_the_worker(run: Run, victims: tuple[str, ...]) -> None:
+    """The set is drained by then and the window not in the spool; see check_conservation."""
+    with fresh(run, "before-" + victims[0]):
         worker: int = run.agent.wait_for(lambda: run.agent.pid_of("elf"), 30)
     os.kill(worker, signal.SIGSTOP)
-    with fresh(run, "amid-1") as name:
-        time.sleep(2 * run.agent.window_seconds)  # the collector's question waits by now
-        run.kill("elf")
+    with fresh(run, "amid-" + victims[0]) as name:
+        time.sleep(2 * run.agent.window_seconds)
+        for role in victims:
+            run.kill(role)
         run.agent.wait_for(lambda: has_names(run, name), 30)
     assert run.agent.pid_of("elf") != worker
 
