@@ -77,7 +77,7 @@ def parse(text: bytes, kind: type[T], file: str) -> T:
         raise ConfigError(file, [f"is larger than {FILE_BYTES} bytes"])
     try:
         # _Loader is a SafeLoader: it builds plain values only.
-        document = yaml.load(text, _Loader)  # noqa: S506
+        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise ConfigError(file, [f"is not YAML: {_one_line(error)}"]) from None
     reasons: list[str] = []
