@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     if role == "collect":
         from collector.collect.main import main as run
     elif role == "elf":
-        from collector.elf.main import main as run
+        from collector.worker.main import main as run
     elif role == "ship":
         from collector.ship.main import main as run
     else:

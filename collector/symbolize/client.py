@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asking the ELF worker, whose answers are taken for hostile: it reads hostile files.
 
-The protocol is drawn in collector/elf/wire.py.
+The protocol is drawn in collector/worker/wire.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.elf.parse_names import MAX_NAME
-from collector.elf.wire import (
+from collector.worker.wire import (
     HEADER_SIZE,
     MAX_ADDRESSES,
     WireError,

@@ -17,7 +17,7 @@ from collector.sandbox import close, privileges, roles
 from collector.symbolize.candidate import open_candidate
 from collector.symbolize.client import ElfClient
 from collector.symbolize.user import Executables
-from tests.collector.elf.worker_process import Supervised
+from tests.collector.worker.worker_process import Supervised
 
 pytestmark = pytest.mark.root
 

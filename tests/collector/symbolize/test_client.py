@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.elf.wire import WireError, decode, encode
 from collector.symbolize.client import (
     ElfClient,
     FileRefusedError,
@@ -22,6 +21,7 @@ from collector.symbolize.client import (
     parse_description,
     parse_names,
 )
+from collector.worker.wire import WireError, decode, encode
 
 GOOD = {"build_id": "ab", "build_id_type": "gnu", "segments": [[0, 4096, 100]]}
 

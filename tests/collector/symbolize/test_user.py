@@ -17,7 +17,7 @@ from collector.symbolize.candidate import open_candidate
 from collector.symbolize.client import ElfClient
 from collector.symbolize.user import Executables
 from tests.collector.elf.elf_maker import BASE, CODE, CODE_SIZE, make, symbol
-from tests.collector.elf.worker_process import Supervised
+from tests.collector.worker.worker_process import Supervised
 
 pytestmark = pytest.mark.root
 

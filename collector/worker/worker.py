@@ -8,9 +8,9 @@ import os
 import select
 import socket
 
-from collector.elf import limits
-from collector.elf.answer import Answerer
-from collector.elf.wire import HEADER_SIZE, WireError, body_size, decode, encode
+from collector.worker import limits
+from collector.worker.answer import Answerer
+from collector.worker.wire import HEADER_SIZE, WireError, body_size, decode, encode
 
 _MAX_DESCRIPTORS = 4
 """Room for more than the one that is right, so that the others can be closed."""

@@ -13,7 +13,7 @@ from collector.elf.parse import SymbolTable, describe, symbol_table
 from collector.elf.parse_names import MAX_NAME, safe_name
 from collector.elf.parse_symbols import MAX_STRINGS, MAX_SYMBOLS, Functions, functions
 from collector.elf.source import ElfError, Source
-from collector.elf.wire import MAX_ADDRESSES, WireError
+from collector.worker.wire import MAX_ADDRESSES, WireError
 
 _MAX_CACHED = 8
 _ENTRY_SIZE = {32: 16, 64: 24}

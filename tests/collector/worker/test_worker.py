@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from collector.elf import wire
 from collector.symbolize.client import (
     ElfClient,
     FileRefusedError,
     WorkerDiedError,
     WorkerUnavailableError,
 )
+from collector.worker import wire
 from tests.collector.elf.elf_maker import BASE, CODE, CODE_SIZE, make, symbol
-from tests.collector.elf.worker_process import NOBODY, REPOSITORY, Supervised
+from tests.collector.worker.worker_process import NOBODY, REPOSITORY, Supervised
 
 pytestmark = pytest.mark.root
 
@@ -229,7 +229,7 @@ def test_without_a_socket_nobody_is_blamed(tmp_path):
 
 
 def test_a_worker_without_its_socket_says_so():
-    command = (sys.executable, "-c", "from collector.elf.main import main; exit(main([]))")
+    command = (sys.executable, "-c", "from collector.worker.main import main; exit(main([]))")
     done = subprocess.run(
         command, cwd=REPOSITORY, env={}, capture_output=True, text=True, check=False
     )

@@ -19,7 +19,7 @@ REPOSITORY = Path(collector.__file__).parents[1]
 RUN = """
 import os, sys
 sys.path[:0] = sys.argv[2:]
-from collector.elf import limits, main
+from collector.worker import limits, main
 from collector.sandbox import privileges, seccomp
 seccomp.binding()
 limits.IDLE_SECONDS = float(os.environ["IDLE"])

@@ -11,9 +11,9 @@ import os
 import socket
 import sys
 
-from collector.elf import limits
-from collector.elf.worker import Worker
 from collector.sandbox import SandboxError, close, roles
+from collector.worker import limits
+from collector.worker.worker import Worker
 
 _FIRST_DESCRIPTOR = 3
 _NAME = "elf"
