@@ -15,6 +15,14 @@
 #define RANGES_PER_CHUNK 64
 #define RANGE_CHUNKS 8
 #define PATH_LENGTH 4096
+#define FILE_VDSO 1		/* file number of the vDSO, whatever process maps it */
+/* Unwind tables. A table's number is version << EXECUTABLE_BITS | slot in `executables`. */
+#define EXECUTABLES 8192
+#define EXECUTABLE_BITS 13
+#define UNWIND_DATA 3968	/* a chunk with its key and the kernel's header fits 4096 bytes of slab */
+#define UNWIND_ROWS 1023
+#define UNWIND_PARTS 8
+#define UNWIND_PART_BITS 3
 
 /* Why a user stack ends where it does. */
 enum stack_end {
@@ -25,6 +33,63 @@ enum stack_end {
 	STACK_UNREADABLE = 4,		/* stack memory absent or paged out */
 	STACK_KERNEL = 5,		/* not a user stack: signed offsets from _text */
 	STACK_BAD_FRAME_POINTER = 6,	/* frame pointer does not grow: code without one */
+	STACK_NO_TABLE = 7,		/* bad frame pointer, or what it led to, in a file without a table */
+	STACK_UNSUPPORTED_ROW = 8,	/* the file says what no rule expresses */
+	STACK_TABLE_CHANGED = 9,	/* a chunk was replaced while it was read */
+	STACK_STUCK = 10,		/* the caller's frame would not lie above */
+	STACK_LOST_FRAME_POINTER = 11,	/* a row wants the frame pointer, which was lost below */
+	STACK_COMPAT = 12,		/* a 32-bit process: not unwound */
+};
+
+/* How a rule finds the canonical frame address (CFA): the stack pointer before the call. */
+enum unwind_cfa {
+	CFA_END = 0,			/* no function here: go on by frame pointer */
+	CFA_BOTTOM = 1,			/* nothing called this: the stack is complete */
+	CFA_STACK = 2,			/* stack pointer + offset */
+	CFA_FRAME = 3,			/* frame pointer + offset */
+	CFA_PLT = 4,			/* a stub that pushes before byte `offset` of its slot */
+	CFA_SIGNAL = 5,			/* the kernel's signal frame */
+	CFA_UNSUPPORTED = 6,
+	CFA_STACK_LOADED = 7,		/* [stack pointer + n] + m: low and high half of offset */
+	CFA_FRAME_LOADED = 8,		/* [frame pointer + n] + m */
+};
+
+/* How a rule finds the caller's frame pointer. */
+enum unwind_frame {
+	FRAME_SAME = 0,			/* it is the present one */
+	FRAME_AT = 1,			/* at CFA + frame_offset */
+	FRAME_LOST = 2,
+};
+
+/* page: file offset >> the table's page_shift << UNWIND_PART_BITS | part. */
+struct unwind_key {
+	__u32 table;
+	__u32 page;
+};
+
+/*
+ * Rows of one page of a file, or of a part of it. data: `rows` starts (__u16, from the page's
+ * begin, ascending; the first is where the part begins), as many rule numbers (__u8), and at the
+ * end of data, growing down, the rules they number: rule r, 8 bytes, at UNWIND_DATA - 8 * (r + 1).
+ * parts: where parts 1 to 7 of the page begin, 0 where there is none; in part 0 only.
+ */
+struct unwind_chunk {
+	struct unwind_key key;		/* repeated at both ends: elements are reused while they are read */
+	__u16 rows;
+	__u16 parts[UNWIND_PARTS - 1];
+	__u8 data[UNWIND_DATA];
+	struct unwind_key key_again;
+};
+
+/* One slot of `executables`: the table that is loaded there. All of it but last_used is the
+ * collector's, which also finds here after a restart what it had loaded. */
+struct executable {
+	__u32 table;			/* its number, 0: the slot is free */
+	__u32 page_shift;
+	__u64 last_used;		/* seconds of CLOCK_MONOTONIC, stamped by the unwinder */
+	__u64 id[2];			/* first 16 bytes of SHA-256 of the build id */
+	__u32 chunks;
+	__u32 rows;
 };
 
 /* One instruction pointer list, leaf first. Return addresses are as found on the stack. */
@@ -75,6 +140,16 @@ struct counters {
 	__u64 user_unmapped_process;
 	__u64 user_unreadable;
 	__u64 user_bad_frame_pointer;
+	__u64 user_no_table;
+	__u64 user_unsupported_row;
+	__u64 user_table_changed;
+	__u64 user_stuck;
+	__u64 user_lost_frame_pointer;
+	__u64 user_compat;
+
+	/* How the callers in user stacks were found. */
+	__u64 frames_by_row;
+	__u64 frames_by_frame_pointer;
 
 	/* How full the active set is: elements inserted since the load. */
 	__u64 stacks_stored;
@@ -128,6 +203,7 @@ struct mapping_record {
 	__u64 inode;
 	__u64 file_size;
 	__u64 fs_magic;			/* super_block.s_magic */
+	__u64 file;			/* number of the file, see bpf/file.h; 0: none */
 	__u32 device;			/* kernel dev_t: major << 20 | minor */
 	__u32 reserved;
 };

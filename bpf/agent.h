@@ -22,6 +22,9 @@ _Static_assert(sizeof(struct sample_key) == 56, "keys are hashed whole: no paddi
 _Static_assert(sizeof(struct stack) == 8 + 8 * MAX_FRAMES, "a stack is a header and its addresses");
 _Static_assert(__builtin_offsetof(struct counters, user_complete) == 8 * OUTCOMES,
 	       "the outcomes are the first fields of struct counters");
+_Static_assert(sizeof(struct unwind_chunk) <= 4096 - 48 - sizeof(struct unwind_key) - 8,
+	       "a hash element with its header takes 4096 bytes of slab, not 8192");
+_Static_assert(1 << EXECUTABLE_BITS == EXECUTABLES, "a table number holds a slot");
 _Static_assert((RANGES_PER_CHUNK & (RANGES_PER_CHUNK - 1)) == 0, "the range search masks its indexes");
 _Static_assert(sizeof(struct mapping_record) + PATH_LENGTH < 32768,
 	       "an iterator call that writes more than half the seq_file buffer truncates the walk");

@@ -3,6 +3,7 @@
  * What an unprivileged reader may ask the kernel: executable mappings, tasks, kernel symbols.
  * The programs run in the reader's task, so they see only its pid namespace and below.
  */
+#include "file.h"
 #include "identity.h"
 #include "ranges.h"
 
@@ -117,10 +118,11 @@ static __always_inline void publish(struct walk *walk)
 	ranges->active = next;
 }
 
-static __always_inline void add_range(struct task_struct *task, struct walk *walk, __u64 start,
-				      __u64 end, struct counters *counters)
+static __always_inline void add_range(struct task_struct *task, struct walk *walk,
+				      struct vm_area_struct *vma, struct counters *counters)
 {
-	__u64 page = start >> PAGE_SHIFT, pages = (end - start) >> PAGE_SHIFT;
+	__u64 page = vma->vm_start >> PAGE_SHIFT, pages = (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
+	struct range_file file = { .file = file_number(vma), .page_offset = vma->vm_file ? vma->vm_pgoff : 0 };
 	struct ranges *first = chunk_of(task, &walk->process, 0, counters);
 
 	if (!first)
@@ -137,9 +139,11 @@ static __always_inline void add_range(struct task_struct *task, struct walk *wal
 		struct ranges *ranges = chunk == 0 ? first : chunk_of(task, &walk->process, chunk, counters);
 		if (!ranges)
 			return;
+		ranges->files[filling][slot] = file;
 		*(volatile __u64 *)&ranges->table[filling][slot] = page << RANGE_LENGTH_BITS | length;
 		walk->count++;
 		page += length;
+		file.page_offset += length;
 		pages -= length;
 	}
 	if (pages)
@@ -198,6 +202,7 @@ static __always_inline void write_mapping(struct seq_file *seq, struct vm_area_s
 	record->exec_id = process->exec_id;
 	record->start = vma->vm_start;
 	record->end = vma->vm_end;
+	record->file = file_number(vma);
 	record->flags = (flags & VM_WRITE ? MAPPING_WRITABLE : 0) | (flags & VM_SHARED ? MAPPING_SHARED : 0);
 	if (file) {
 		describe_file(record, vma, file);
@@ -257,7 +262,7 @@ int task_vma(struct bpf_iter__task_vma *ctx)
 		return SHOW_AGAIN;
 	write_mapping(ctx->meta->seq, vma, s, &process);
 	s->busy = 0;
-	add_range(task, walk, vma->vm_start, vma->vm_end, counters);
+	add_range(task, walk, vma, counters);
 	walk->records++;
 	return 0;
 }

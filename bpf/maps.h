@@ -17,20 +17,39 @@ struct ranges_key {
 	__u64 exec_id;
 };
 
+/* What a range maps: file number (0: none), first page of the file, and the number of the file's
+ * unwind table as the unwinder last found it (0: look it up). */
+struct range_file {
+	__u64 file;
+	__u32 page_offset;
+	__u32 table;
+};
+
+struct recent_range {
+	__u64 range;
+	struct range_file file;
+};
+
 /*
  * Executable ranges of a process, sorted. A range is one word, so that no reader ever sees
  * half of one:  start / 4096 in the upper 45 bits, length / 4096 in the lower 19.
  * Two tables: a walk fills the inactive one and then switches. `active` and `count` of chunk 0
- * speak for all chunks of the process.
+ * speak for all chunks of the process. What was mapped since the walk stands in `recent` of
+ * chunk 0, a ring: entries recent_tail up to recent_head count, and go before the table.
  */
 #define RANGE_LENGTH_BITS 19
 #define RANGE_LENGTH_MASK ((1ULL << RANGE_LENGTH_BITS) - 1)
+#define RECENT_RANGES 32
 struct ranges {
 	__u32 tgid;		/* repeated from the key: elements are reused without a grace period */
 	__u32 active;
 	__u32 count[2];
 	__u64 start_time;
+	__u32 recent_head;
+	__u32 recent_tail;
 	__u64 table[2][RANGES_PER_CHUNK];
+	struct range_file files[2][RANGES_PER_CHUNK];
+	struct recent_range recent[RECENT_RANGES];
 };
 
 /* A walk over mappings in progress: whose ranges it fills and what it has written. */
@@ -115,6 +134,36 @@ struct {
 	__type(key, struct ranges_key);
 	__type(value, struct ranges);
 } executable_ranges SEC(".maps");
+
+/* file number -> number of its unwind table, 0: it has none. Written by the collector; read by the
+ * unwinder, which asks for what is not here. 16384 files; what is full the collector counts. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u32);
+} file_tables SEC(".maps");
+
+/* slot -> the executable whose table is loaded there. Written by the collector, last_used by the
+ * unwinder; read by both. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EXECUTABLES);
+	__type(key, __u32);
+	__type(value, struct executable);
+} executables SEC(".maps");
+
+/* {table, page, part} -> rows. Written by the collector, never over a live key; read by the
+ * unwinder. Allocated on demand in 4 KiB; the loader sets max_entries from the memory that tables
+ * may take. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct unwind_key);
+	__type(value, struct unwind_chunk);
+} unwind_chunks SEC(".maps");
 
 /* process -> when a miss was last announced (monotonic ns). Written and read by the sampler.
  * 4096 processes, least recently used first out. */

@@ -26,10 +26,11 @@ static __always_inline __u64 range_at(const __u64 *table, __u64 index)
 }
 
 /*
- * Is `page` in one of the first `count` ranges of `table`? Ranges are sorted and disjoint.
- * The search has no branch: with one, the verifier follows both sides of every step.
+ * 1 + the index of the one of the first `count` ranges of `table` that `page` lies in; 0: none.
+ * Ranges are sorted and disjoint. The search has no branch: with one, the verifier follows both
+ * sides of every step.
  */
-static __always_inline bool table_covers(const __u64 *table, __u32 count, __u64 page)
+static __always_inline __u32 search_table(const __u64 *table, __u32 count, __u64 page)
 {
 	__u64 before = 0;	/* ranges known to start at or before page */
 
@@ -43,39 +44,74 @@ static __always_inline bool table_covers(const __u64 *table, __u32 count, __u64 
 	__u64 range = range_at(table, before);
 	before += less(before, count) & less(range >> RANGE_LENGTH_BITS, page + 1);
 	if (before == 0)
-		return false;
+		return 0;
 	range = range_at(table, before - 1);
-	return page - (range >> RANGE_LENGTH_BITS) < (range & RANGE_LENGTH_MASK);
+	return page - (range >> RANGE_LENGTH_BITS) < (range & RANGE_LENGTH_MASK) ? before : 0;
+}
+
+/* Where an address of a process comes from. */
+struct place {
+	__u64 file;		/* number of the file, 0: none */
+	__u64 offset;		/* in the file, bytes */
+	__u32 table;		/* number of its unwind table, 0: none that is known here */
+	__u32 unknown;		/* the collector has not heard of the file */
+};
+
+/* Fills `place` for an address in `range`, and notes there which table the file has. */
+static __always_inline void describe(struct place *place, __u64 range, struct range_file *file,
+				     __u64 address)
+{
+	__u64 start = range >> RANGE_LENGTH_BITS;
+	__u32 table = file->table, slot = table & (EXECUTABLES - 1);
+	struct executable *executable = bpf_map_lookup_elem(&executables, &slot);
+
+	place->file = file->file;
+	place->offset = address - ((start - file->page_offset) << PAGE_SHIFT);
+	place->unknown = 0;
+	if (!table || !executable || executable->table != table) {
+		__u32 *found = bpf_map_lookup_elem(&file_tables, &place->file);
+
+		place->unknown = !found && place->file;
+		table = found ? *found : 0;
+		file->table = table;
+	}
+	place->table = table;
 }
 
 /*
- * May `address`, found in memory of `process`, be emitted? The owner is compared after the
- * search, since an element may be reused while it is read. A global function: the verifier
- * looks at it once, not once for each frame.
+ * May `address`, found in memory of `process`, be emitted? If so, `place` says where it comes
+ * from. `first` is the process's chunk 0. The owner is compared after the search, since an element
+ * may be reused while it is read. A global function: the verifier looks at it once, not once for
+ * each frame.
  */
-__noinline __attribute__((unused)) bool range_covers(struct ranges_key *process, __u64 address)
+__noinline __attribute__((unused)) bool find_place(struct ranges *first, struct ranges_key *process,
+						   __u64 address, struct place *place)
 {
-	if (!process)
+	if (!first || !process || !place)
 		return false;
 	struct ranges_key key = *process;
+	struct ranges *ranges = first;
 	__u64 page = address >> PAGE_SHIFT;
-	__u32 active = 0, left = 0;
+	__u32 active = first->active & 1, left = first->count[active];
 
 	for (__u32 chunk = 0; chunk < RANGE_CHUNKS; chunk++) {
-		key.chunk = chunk;
-		struct ranges *ranges = bpf_map_lookup_elem(&executable_ranges, &key);
-		if (!ranges)
-			return false;
-		if (chunk == 0) {
-			active = ranges->active & 1;
-			left = ranges->count[active];
+		if (chunk) {
+			key.chunk = chunk;
+			ranges = bpf_map_lookup_elem(&executable_ranges, &key);
+			if (!ranges)
+				return false;
 		}
 		__u32 here = left < RANGES_PER_CHUNK ? left : RANGES_PER_CHUNK;
-		bool covered = table_covers(ranges->table[active], here, page);
+		__u64 found = search_table(ranges->table[active], here, page);
 		if (ranges->tgid != process->tgid || ranges->start_time != process->start_time)
 			return false;
-		if (covered)
+		if (found) {
+			found--;
+			barrier_var(found);
+			found &= RANGES_PER_CHUNK - 1;
+			describe(place, ranges->table[active][found], &ranges->files[active][found], address);
 			return true;
+		}
 		left -= here;
 		if (left == 0)
 			return false;
@@ -83,12 +119,13 @@ __noinline __attribute__((unused)) bool range_covers(struct ranges_key *process,
 	return false;
 }
 
-static __always_inline bool ranges_known(struct ranges_key *process)
+/* Chunk 0 of the process's ranges, 0 if none are recorded. */
+static __always_inline struct ranges *ranges_of(struct ranges_key *process)
 {
 	struct ranges_key key = *process;
 
 	key.chunk = 0;
-	return bpf_map_lookup_elem(&executable_ranges, &key) != 0;
+	return bpf_map_lookup_elem(&executable_ranges, &key);
 }
 
 static __always_inline bool forget_ranges(const struct ranges_key *process)

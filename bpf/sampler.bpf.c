@@ -23,6 +23,7 @@ struct scratch {
 	struct ranges_key process;
 	struct stack user;
 	struct stack kernel;
+	struct place place;
 	__u64 raw[MAX_FRAMES];
 };
 
@@ -150,7 +151,7 @@ static __always_inline void take_kernel_stack(void *ctx, struct scratch *s)
 }
 
 /* Adds `address` to the user stack if it may leave; else says why the stack ends. */
-static __always_inline bool emit(struct scratch *s, __u64 address, bool return_address)
+static __always_inline bool emit(struct scratch *s, struct ranges *ranges, __u64 address, bool return_address)
 {
 	__u32 depth = s->user.length;
 
@@ -159,7 +160,7 @@ static __always_inline bool emit(struct scratch *s, __u64 address, bool return_a
 		return false;
 	}
 	/* a call may be the last instruction of its mapping */
-	if (!range_covers(&s->process, return_address ? address - 1 : address)) {
+	if (!find_place(ranges, &s->process, return_address ? address - 1 : address, &s->place)) {
 		s->user.end = STACK_OUTSIDE_MAPPINGS;
 		return false;
 	}
@@ -169,7 +170,7 @@ static __always_inline bool emit(struct scratch *s, __u64 address, bool return_a
 }
 
 /* Walks frame pointers from bp: at [bp] the caller's bp, at [bp + 8] the return address. */
-static __always_inline void walk_frame_pointers(struct scratch *s, __u64 bp)
+static __always_inline void walk_frame_pointers(struct scratch *s, struct ranges *ranges, __u64 bp)
 {
 	for (int i = 0; i < MAX_FRAMES; i++) {
 		__u64 frame[2];
@@ -186,7 +187,7 @@ static __always_inline void walk_frame_pointers(struct scratch *s, __u64 bp)
 			s->user.end = STACK_UNREADABLE;
 			return;
 		}
-		if (!emit(s, frame[1], true))
+		if (!emit(s, ranges, frame[1], true))
 			return;
 		if (frame[0] && frame[0] <= bp) {
 			s->user.end = STACK_BAD_FRAME_POINTER;
@@ -220,16 +221,17 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 		ip = saved->ip;
 		bp = saved->bp;
 	}
-	if (!ranges_known(&s->process)) {
+	struct ranges *ranges = ranges_of(&s->process);
+	if (!ranges) {
 		s->user.end = STACK_UNMAPPED_PROCESS;
 		announce(s, MISS_INTERVAL, counters);
 		return;
 	}
-	if (!emit(s, ip, false)) {
+	if (!emit(s, ranges, ip, false)) {
 		announce(s, MISS_INTERVAL, counters);
 		return;
 	}
-	walk_frame_pointers(s, bp);
+	walk_frame_pointers(s, ranges, bp);
 	announce(s, s->user.end == STACK_OUTSIDE_MAPPINGS ? CALLER_MISS_INTERVAL : NEVER, counters);
 }
 

@@ -50,7 +50,8 @@ class MappingFlag(IntFlag):
 class Mapping:
     """An executable range of a process: [start, end) backed by `path` from `offset` on.
 
-    device is in os.stat's st_dev encoding; fs_magic is the super block's s_magic.
+    device is in os.stat's st_dev encoding; fs_magic is the super block's s_magic; file is the
+    kernel side's number for what is mapped (bpf/file.h), 0 for anonymous memory.
     """
 
     start: int
@@ -62,6 +63,7 @@ class Mapping:
     flags: MappingFlag
     path: str
     file_size: int = 0
+    file: int = 0
 
 
 class StackEnd(IntEnum):
@@ -74,6 +76,12 @@ class StackEnd(IntEnum):
     UNREADABLE = 4
     KERNEL = 5
     BAD_FRAME_POINTER = 6
+    NO_TABLE = 7
+    UNSUPPORTED_ROW = 8
+    TABLE_CHANGED = 9
+    STUCK = 10
+    LOST_FRAME_POINTER = 11
+    COMPAT = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -586,7 +586,7 @@ static void (*_cffi_call_python_org)(struct _cffi_externpy_s *, char *);
 
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 137), // _Bool()(struct bpf_map const *)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // struct bpf_map const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // struct bpf_map const *
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(char const *)
 /*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 138), // char const *
@@ -598,7 +598,7 @@ static void *_cffi_types[] = {
 /* 10 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 11 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(struct bpf_program const *)
-/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // struct bpf_program const *
+/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // struct bpf_program const *
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(void)
 /* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -627,7 +627,7 @@ static void *_cffi_types[] = {
 /* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void *, void *, void *, void *, uint32_t *)
 /* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 162), // void *
+/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 176), // void *
 /* 43 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 44 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 45 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
@@ -635,7 +635,7 @@ static void *_cffi_types[] = {
 /* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *)
 /* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 162), // void const *
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 176), // void const *
 /* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *, uint32_t *)
 /* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
@@ -654,13 +654,13 @@ static void *_cffi_types[] = {
 /* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
 /* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_link *)
-/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 145), // struct bpf_link *
+/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // struct bpf_link *
 /* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_link const *)
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 145), // struct bpf_link const *
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // struct bpf_link const *
 /* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map *, int)
-/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 146), // struct bpf_map *
+/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // struct bpf_map *
 /* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map *, uint32_t)
@@ -671,7 +671,7 @@ static void *_cffi_types[] = {
 /* 83 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_object *)
-/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 147), // struct bpf_object *
+/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // struct bpf_object *
 /* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_object *, char const *, void const *, size_t)
 /* 89 */ _CFFI_OP(_CFFI_OP_NOOP, 86),
@@ -683,7 +683,7 @@ static void *_cffi_types[] = {
 /* 95 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
 /* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct ring_buffer *, void *, size_t)
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 154), // struct ring_buffer *
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // struct ring_buffer *
 /* 99 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -697,7 +697,7 @@ static void *_cffi_types[] = {
 /* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION, 75), // struct bpf_map *()(struct bpf_object const *, struct bpf_map const *)
-/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 147), // struct bpf_object const *
+/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // struct bpf_object const *
 /* 113 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 86), // struct bpf_object *()(char const *)
@@ -709,18 +709,18 @@ static void *_cffi_types[] = {
 /* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // struct bpf_program *()(struct bpf_object const *, struct bpf_program *)
 /* 123 */ _CFFI_OP(_CFFI_OP_NOOP, 112),
-/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // struct bpf_program *
+/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // struct bpf_program *
 /* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION, 98), // struct ring_buffer *()(int)
 /* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION, 162), // void()(struct bpf_object *)
+/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION, 176), // void()(struct bpf_object *)
 /* 130 */ _CFFI_OP(_CFFI_OP_NOOP, 86),
 /* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION, 162), // void()(struct ring_buffer *)
+/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION, 176), // void()(struct ring_buffer *)
 /* 133 */ _CFFI_OP(_CFFI_OP_NOOP, 98),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 162), // void()(void)
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 176), // void()(void)
 /* 136 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 137 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 1), // _Bool
 /* 138 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
@@ -730,24 +730,38 @@ static void *_cffi_types[] = {
 /* 142 */ _CFFI_OP(_CFFI_OP_ENUM, 1), // enum mapping_flag
 /* 143 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // enum record_kind
 /* 144 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // enum stack_end
-/* 145 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // struct bpf_link
-/* 146 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // struct bpf_map
-/* 147 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // struct bpf_object
-/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // struct bpf_program
-/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // struct control
-/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // struct counters
-/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // struct end_record
-/* 152 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // struct event
-/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // struct mapping_record
-/* 154 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // struct ring_buffer
-/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // struct sample_key
-/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // struct stack
-/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // struct task_record
-/* 158 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 8), // unsigned int
-/* 159 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 12), // unsigned long long
-/* 160 */ _CFFI_OP(_CFFI_OP_ARRAY, 159), // unsigned long long[127]
-/* 161 */ (_cffi_opcode_t)(127),
-/* 162 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 145 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // enum unwind_cfa
+/* 146 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // enum unwind_frame
+/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 5), // short
+/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // struct bpf_link
+/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // struct bpf_map
+/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // struct bpf_object
+/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // struct bpf_program
+/* 152 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // struct control
+/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // struct counters
+/* 154 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // struct end_record
+/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // struct event
+/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // struct executable
+/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // struct mapping_record
+/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // struct ring_buffer
+/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // struct sample_key
+/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // struct stack
+/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // struct task_record
+/* 162 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // struct unwind_chunk
+/* 163 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // struct unwind_key
+/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 4), // unsigned char
+/* 165 */ _CFFI_OP(_CFFI_OP_ARRAY, 164), // unsigned char[3968]
+/* 166 */ (_cffi_opcode_t)(3968),
+/* 167 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 8), // unsigned int
+/* 168 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 12), // unsigned long long
+/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // unsigned long long[127]
+/* 170 */ (_cffi_opcode_t)(127),
+/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // unsigned long long[2]
+/* 172 */ (_cffi_opcode_t)(2),
+/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 6), // unsigned short
+/* 174 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // unsigned short[7]
+/* 175 */ (_cffi_opcode_t)(7),
+/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
 };
 
 static int _cffi_const_EVENT_EXEC(unsigned long long *o)
@@ -873,6 +887,132 @@ static int _cffi_const_STACK_BAD_FRAME_POINTER(unsigned long long *o)
 {
   int n = (STACK_BAD_FRAME_POINTER) <= 0;
   *o = (unsigned long long)((STACK_BAD_FRAME_POINTER) | 0);  /* check that STACK_BAD_FRAME_POINTER is an integer */
+  return n;
+}
+
+static int _cffi_const_STACK_NO_TABLE(unsigned long long *o)
+{
+  int n = (STACK_NO_TABLE) <= 0;
+  *o = (unsigned long long)((STACK_NO_TABLE) | 0);  /* check that STACK_NO_TABLE is an integer */
+  return n;
+}
+
+static int _cffi_const_STACK_UNSUPPORTED_ROW(unsigned long long *o)
+{
+  int n = (STACK_UNSUPPORTED_ROW) <= 0;
+  *o = (unsigned long long)((STACK_UNSUPPORTED_ROW) | 0);  /* check that STACK_UNSUPPORTED_ROW is an integer */
+  return n;
+}
+
+static int _cffi_const_STACK_TABLE_CHANGED(unsigned long long *o)
+{
+  int n = (STACK_TABLE_CHANGED) <= 0;
+  *o = (unsigned long long)((STACK_TABLE_CHANGED) | 0);  /* check that STACK_TABLE_CHANGED is an integer */
+  return n;
+}
+
+static int _cffi_const_STACK_STUCK(unsigned long long *o)
+{
+  int n = (STACK_STUCK) <= 0;
+  *o = (unsigned long long)((STACK_STUCK) | 0);  /* check that STACK_STUCK is an integer */
+  return n;
+}
+
+static int _cffi_const_STACK_LOST_FRAME_POINTER(unsigned long long *o)
+{
+  int n = (STACK_LOST_FRAME_POINTER) <= 0;
+  *o = (unsigned long long)((STACK_LOST_FRAME_POINTER) | 0);  /* check that STACK_LOST_FRAME_POINTER is an integer */
+  return n;
+}
+
+static int _cffi_const_STACK_COMPAT(unsigned long long *o)
+{
+  int n = (STACK_COMPAT) <= 0;
+  *o = (unsigned long long)((STACK_COMPAT) | 0);  /* check that STACK_COMPAT is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_END(unsigned long long *o)
+{
+  int n = (CFA_END) <= 0;
+  *o = (unsigned long long)((CFA_END) | 0);  /* check that CFA_END is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_BOTTOM(unsigned long long *o)
+{
+  int n = (CFA_BOTTOM) <= 0;
+  *o = (unsigned long long)((CFA_BOTTOM) | 0);  /* check that CFA_BOTTOM is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_STACK(unsigned long long *o)
+{
+  int n = (CFA_STACK) <= 0;
+  *o = (unsigned long long)((CFA_STACK) | 0);  /* check that CFA_STACK is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_FRAME(unsigned long long *o)
+{
+  int n = (CFA_FRAME) <= 0;
+  *o = (unsigned long long)((CFA_FRAME) | 0);  /* check that CFA_FRAME is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_PLT(unsigned long long *o)
+{
+  int n = (CFA_PLT) <= 0;
+  *o = (unsigned long long)((CFA_PLT) | 0);  /* check that CFA_PLT is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_SIGNAL(unsigned long long *o)
+{
+  int n = (CFA_SIGNAL) <= 0;
+  *o = (unsigned long long)((CFA_SIGNAL) | 0);  /* check that CFA_SIGNAL is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_UNSUPPORTED(unsigned long long *o)
+{
+  int n = (CFA_UNSUPPORTED) <= 0;
+  *o = (unsigned long long)((CFA_UNSUPPORTED) | 0);  /* check that CFA_UNSUPPORTED is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_STACK_LOADED(unsigned long long *o)
+{
+  int n = (CFA_STACK_LOADED) <= 0;
+  *o = (unsigned long long)((CFA_STACK_LOADED) | 0);  /* check that CFA_STACK_LOADED is an integer */
+  return n;
+}
+
+static int _cffi_const_CFA_FRAME_LOADED(unsigned long long *o)
+{
+  int n = (CFA_FRAME_LOADED) <= 0;
+  *o = (unsigned long long)((CFA_FRAME_LOADED) | 0);  /* check that CFA_FRAME_LOADED is an integer */
+  return n;
+}
+
+static int _cffi_const_FRAME_SAME(unsigned long long *o)
+{
+  int n = (FRAME_SAME) <= 0;
+  *o = (unsigned long long)((FRAME_SAME) | 0);  /* check that FRAME_SAME is an integer */
+  return n;
+}
+
+static int _cffi_const_FRAME_AT(unsigned long long *o)
+{
+  int n = (FRAME_AT) <= 0;
+  *o = (unsigned long long)((FRAME_AT) | 0);  /* check that FRAME_AT is an integer */
+  return n;
+}
+
+static int _cffi_const_FRAME_LOST(unsigned long long *o)
+{
+  int n = (FRAME_LOST) <= 0;
+  *o = (unsigned long long)((FRAME_LOST) | 0);  /* check that FRAME_LOST is an integer */
   return n;
 }
 
@@ -2572,6 +2712,33 @@ static int _cffi_const_COMM_LENGTH(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_EXECUTABLES(unsigned long long *o)
+{
+  int n = (EXECUTABLES) <= 0;
+  *o = (unsigned long long)((EXECUTABLES) | 0);  /* check that EXECUTABLES is an integer */
+  if (!_cffi_check_int(*o, n, 8192U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_EXECUTABLE_BITS(unsigned long long *o)
+{
+  int n = (EXECUTABLE_BITS) <= 0;
+  *o = (unsigned long long)((EXECUTABLE_BITS) | 0);  /* check that EXECUTABLE_BITS is an integer */
+  if (!_cffi_check_int(*o, n, 13U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_FILE_VDSO(unsigned long long *o)
+{
+  int n = (FILE_VDSO) <= 0;
+  *o = (unsigned long long)((FILE_VDSO) | 0);  /* check that FILE_VDSO is an integer */
+  if (!_cffi_check_int(*o, n, 1U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_MAX_FRAMES(unsigned long long *o)
 {
   int n = (MAX_FRAMES) <= 0;
@@ -2617,6 +2784,42 @@ static int _cffi_const_RANGE_CHUNKS(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_UNWIND_DATA(unsigned long long *o)
+{
+  int n = (UNWIND_DATA) <= 0;
+  *o = (unsigned long long)((UNWIND_DATA) | 0);  /* check that UNWIND_DATA is an integer */
+  if (!_cffi_check_int(*o, n, 3968U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_UNWIND_PARTS(unsigned long long *o)
+{
+  int n = (UNWIND_PARTS) <= 0;
+  *o = (unsigned long long)((UNWIND_PARTS) | 0);  /* check that UNWIND_PARTS is an integer */
+  if (!_cffi_check_int(*o, n, 8U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_UNWIND_PART_BITS(unsigned long long *o)
+{
+  int n = (UNWIND_PART_BITS) <= 0;
+  *o = (unsigned long long)((UNWIND_PART_BITS) | 0);  /* check that UNWIND_PART_BITS is an integer */
+  if (!_cffi_check_int(*o, n, 3U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_UNWIND_ROWS(unsigned long long *o)
+{
+  int n = (UNWIND_ROWS) <= 0;
+  *o = (unsigned long long)((UNWIND_ROWS) | 0);  /* check that UNWIND_ROWS is an integer */
+  if (!_cffi_check_int(*o, n, 1023U))
+    n |= 2;
+  return n;
+}
+
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_struct_control(struct control *p)
 {
@@ -2648,6 +2851,14 @@ static void _cffi_checkfld_struct_counters(struct counters *p)
   (void)((p->user_unmapped_process) | 0);  /* check that 'struct counters.user_unmapped_process' is an integer */
   (void)((p->user_unreadable) | 0);  /* check that 'struct counters.user_unreadable' is an integer */
   (void)((p->user_bad_frame_pointer) | 0);  /* check that 'struct counters.user_bad_frame_pointer' is an integer */
+  (void)((p->user_no_table) | 0);  /* check that 'struct counters.user_no_table' is an integer */
+  (void)((p->user_unsupported_row) | 0);  /* check that 'struct counters.user_unsupported_row' is an integer */
+  (void)((p->user_table_changed) | 0);  /* check that 'struct counters.user_table_changed' is an integer */
+  (void)((p->user_stuck) | 0);  /* check that 'struct counters.user_stuck' is an integer */
+  (void)((p->user_lost_frame_pointer) | 0);  /* check that 'struct counters.user_lost_frame_pointer' is an integer */
+  (void)((p->user_compat) | 0);  /* check that 'struct counters.user_compat' is an integer */
+  (void)((p->frames_by_row) | 0);  /* check that 'struct counters.frames_by_row' is an integer */
+  (void)((p->frames_by_frame_pointer) | 0);  /* check that 'struct counters.frames_by_frame_pointer' is an integer */
   (void)((p->stacks_stored) | 0);  /* check that 'struct counters.stacks_stored' is an integer */
   (void)((p->samples_stored) | 0);  /* check that 'struct counters.samples_stored' is an integer */
   (void)((p->events_sent) | 0);  /* check that 'struct counters.events_sent' is an integer */
@@ -2681,6 +2892,20 @@ static void _cffi_checkfld_struct_event(struct event *p)
 struct _cffi_align_struct_event { char x; struct event y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_executable(struct executable *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->table) | 0);  /* check that 'struct executable.table' is an integer */
+  (void)((p->page_shift) | 0);  /* check that 'struct executable.page_shift' is an integer */
+  (void)((p->last_used) | 0);  /* check that 'struct executable.last_used' is an integer */
+  { unsigned long long(*tmp)[2] = &p->id; (void)tmp; }
+  (void)((p->chunks) | 0);  /* check that 'struct executable.chunks' is an integer */
+  (void)((p->rows) | 0);  /* check that 'struct executable.rows' is an integer */
+}
+struct _cffi_align_struct_executable { char x; struct executable y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_struct_mapping_record(struct mapping_record *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -2697,6 +2922,7 @@ static void _cffi_checkfld_struct_mapping_record(struct mapping_record *p)
   (void)((p->inode) | 0);  /* check that 'struct mapping_record.inode' is an integer */
   (void)((p->file_size) | 0);  /* check that 'struct mapping_record.file_size' is an integer */
   (void)((p->fs_magic) | 0);  /* check that 'struct mapping_record.fs_magic' is an integer */
+  (void)((p->file) | 0);  /* check that 'struct mapping_record.file' is an integer */
   (void)((p->device) | 0);  /* check that 'struct mapping_record.device' is an integer */
   (void)((p->reserved) | 0);  /* check that 'struct mapping_record.reserved' is an integer */
 }
@@ -2748,11 +2974,49 @@ static void _cffi_checkfld_struct_task_record(struct task_record *p)
 }
 struct _cffi_align_struct_task_record { char x; struct task_record y; };
 
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_unwind_chunk(struct unwind_chunk *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  { struct unwind_key *tmp = &p->key; (void)tmp; }
+  (void)((p->rows) | 0);  /* check that 'struct unwind_chunk.rows' is an integer */
+  { unsigned short(*tmp)[7] = &p->parts; (void)tmp; }
+  { unsigned char(*tmp)[3968] = &p->data; (void)tmp; }
+  { struct unwind_key *tmp = &p->key_again; (void)tmp; }
+}
+struct _cffi_align_struct_unwind_chunk { char x; struct unwind_chunk y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_unwind_key(struct unwind_key *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->table) | 0);  /* check that 'struct unwind_key.table' is an integer */
+  (void)((p->page) | 0);  /* check that 'struct unwind_key.page' is an integer */
+}
+struct _cffi_align_struct_unwind_key { char x; struct unwind_key y; };
+
 static const struct _cffi_global_s _cffi_globals[] = {
+  { "CFA_BOTTOM", (void *)_cffi_const_CFA_BOTTOM, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_END", (void *)_cffi_const_CFA_END, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_FRAME", (void *)_cffi_const_CFA_FRAME, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_FRAME_LOADED", (void *)_cffi_const_CFA_FRAME_LOADED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_PLT", (void *)_cffi_const_CFA_PLT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_SIGNAL", (void *)_cffi_const_CFA_SIGNAL, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_STACK", (void *)_cffi_const_CFA_STACK, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_STACK_LOADED", (void *)_cffi_const_CFA_STACK_LOADED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_UNSUPPORTED", (void *)_cffi_const_CFA_UNSUPPORTED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "COMM_LENGTH", (void *)_cffi_const_COMM_LENGTH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "EVENT_EXEC", (void *)_cffi_const_EVENT_EXEC, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "EVENT_EXIT", (void *)_cffi_const_EVENT_EXIT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "EVENT_MISS", (void *)_cffi_const_EVENT_MISS, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "EXECUTABLES", (void *)_cffi_const_EXECUTABLES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "EXECUTABLE_BITS", (void *)_cffi_const_EXECUTABLE_BITS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "FILE_VDSO", (void *)_cffi_const_FILE_VDSO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "FRAME_AT", (void *)_cffi_const_FRAME_AT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "FRAME_LOST", (void *)_cffi_const_FRAME_LOST, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "FRAME_SAME", (void *)_cffi_const_FRAME_SAME, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "MAPPING_ANONYMOUS", (void *)_cffi_const_MAPPING_ANONYMOUS, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "MAPPING_PATH_TRUNCATED", (void *)_cffi_const_MAPPING_PATH_TRUNCATED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "MAPPING_SHARED", (void *)_cffi_const_MAPPING_SHARED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
@@ -2767,12 +3031,22 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "RECORD_MAPPING", (void *)_cffi_const_RECORD_MAPPING, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "RECORD_TASK", (void *)_cffi_const_RECORD_TASK, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_BAD_FRAME_POINTER", (void *)_cffi_const_STACK_BAD_FRAME_POINTER, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "STACK_COMPAT", (void *)_cffi_const_STACK_COMPAT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_COMPLETE", (void *)_cffi_const_STACK_COMPLETE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_KERNEL", (void *)_cffi_const_STACK_KERNEL, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "STACK_LOST_FRAME_POINTER", (void *)_cffi_const_STACK_LOST_FRAME_POINTER, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "STACK_NO_TABLE", (void *)_cffi_const_STACK_NO_TABLE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_OUTSIDE_MAPPINGS", (void *)_cffi_const_STACK_OUTSIDE_MAPPINGS, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "STACK_STUCK", (void *)_cffi_const_STACK_STUCK, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "STACK_TABLE_CHANGED", (void *)_cffi_const_STACK_TABLE_CHANGED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_TRUNCATED", (void *)_cffi_const_STACK_TRUNCATED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_UNMAPPED_PROCESS", (void *)_cffi_const_STACK_UNMAPPED_PROCESS, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_UNREADABLE", (void *)_cffi_const_STACK_UNREADABLE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "STACK_UNSUPPORTED_ROW", (void *)_cffi_const_STACK_UNSUPPORTED_ROW, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "UNWIND_DATA", (void *)_cffi_const_UNWIND_DATA, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "UNWIND_PARTS", (void *)_cffi_const_UNWIND_PARTS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "UNWIND_PART_BITS", (void *)_cffi_const_UNWIND_PART_BITS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "UNWIND_ROWS", (void *)_cffi_const_UNWIND_ROWS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "bpf_link__destroy", (void *)_cffi_f_bpf_link__destroy, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 68), (void *)_cffi_d_bpf_link__destroy },
   { "bpf_link__fd", (void *)_cffi_f_bpf_link__fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 71), (void *)_cffi_d_bpf_link__fd },
   { "bpf_map__fd", (void *)_cffi_f_bpf_map__fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 82), (void *)_cffi_d_bpf_map__fd },
@@ -2817,234 +3091,306 @@ static const struct _cffi_global_s _cffi_globals[] = {
 static const struct _cffi_field_s _cffi_fields[] = {
   { "heartbeat", offsetof(struct control, heartbeat),
                  sizeof(((struct control *)0)->heartbeat),
-                 _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "sequence", offsetof(struct control, sequence),
                 sizeof(((struct control *)0)->sequence),
-                _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "recorded", offsetof(struct counters, recorded),
                 sizeof(((struct counters *)0)->recorded),
-                _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "skipped_idle", offsetof(struct counters, skipped_idle),
                     sizeof(((struct counters *)0)->skipped_idle),
-                    _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "skipped_no_heartbeat", offsetof(struct counters, skipped_no_heartbeat),
                             sizeof(((struct counters *)0)->skipped_no_heartbeat),
-                            _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "skipped_pid_namespace", offsetof(struct counters, skipped_pid_namespace),
                              sizeof(((struct counters *)0)->skipped_pid_namespace),
-                             _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "skipped_exiting", offsetof(struct counters, skipped_exiting),
                        sizeof(((struct counters *)0)->skipped_exiting),
-                       _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "lost_stacks_full", offsetof(struct counters, lost_stacks_full),
                         sizeof(((struct counters *)0)->lost_stacks_full),
-                        _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "lost_samples_full", offsetof(struct counters, lost_samples_full),
                          sizeof(((struct counters *)0)->lost_samples_full),
-                         _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                         _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "lost_stack_collision", offsetof(struct counters, lost_stack_collision),
                             sizeof(((struct counters *)0)->lost_stack_collision),
-                            _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "lost_map_busy", offsetof(struct counters, lost_map_busy),
                      sizeof(((struct counters *)0)->lost_map_busy),
-                     _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "lost_internal", offsetof(struct counters, lost_internal),
                      sizeof(((struct counters *)0)->lost_internal),
-                     _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "user_complete", offsetof(struct counters, user_complete),
                      sizeof(((struct counters *)0)->user_complete),
-                     _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "user_truncated", offsetof(struct counters, user_truncated),
                       sizeof(((struct counters *)0)->user_truncated),
-                      _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "user_outside_mappings", offsetof(struct counters, user_outside_mappings),
                              sizeof(((struct counters *)0)->user_outside_mappings),
-                             _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "user_unmapped_process", offsetof(struct counters, user_unmapped_process),
                              sizeof(((struct counters *)0)->user_unmapped_process),
-                             _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "user_unreadable", offsetof(struct counters, user_unreadable),
                        sizeof(((struct counters *)0)->user_unreadable),
-                       _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "user_bad_frame_pointer", offsetof(struct counters, user_bad_frame_pointer),
                               sizeof(((struct counters *)0)->user_bad_frame_pointer),
-                              _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "user_no_table", offsetof(struct counters, user_no_table),
+                     sizeof(((struct counters *)0)->user_no_table),
+                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "user_unsupported_row", offsetof(struct counters, user_unsupported_row),
+                            sizeof(((struct counters *)0)->user_unsupported_row),
+                            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "user_table_changed", offsetof(struct counters, user_table_changed),
+                          sizeof(((struct counters *)0)->user_table_changed),
+                          _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "user_stuck", offsetof(struct counters, user_stuck),
+                  sizeof(((struct counters *)0)->user_stuck),
+                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "user_lost_frame_pointer", offsetof(struct counters, user_lost_frame_pointer),
+                               sizeof(((struct counters *)0)->user_lost_frame_pointer),
+                               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "user_compat", offsetof(struct counters, user_compat),
+                   sizeof(((struct counters *)0)->user_compat),
+                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "frames_by_row", offsetof(struct counters, frames_by_row),
+                     sizeof(((struct counters *)0)->frames_by_row),
+                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "frames_by_frame_pointer", offsetof(struct counters, frames_by_frame_pointer),
+                               sizeof(((struct counters *)0)->frames_by_frame_pointer),
+                               _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "stacks_stored", offsetof(struct counters, stacks_stored),
                      sizeof(((struct counters *)0)->stacks_stored),
-                     _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "samples_stored", offsetof(struct counters, samples_stored),
                       sizeof(((struct counters *)0)->samples_stored),
-                      _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "events_sent", offsetof(struct counters, events_sent),
                    sizeof(((struct counters *)0)->events_sent),
-                   _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "events_lost", offsetof(struct counters, events_lost),
                    sizeof(((struct counters *)0)->events_lost),
-                   _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "ranges_truncated", offsetof(struct counters, ranges_truncated),
                         sizeof(((struct counters *)0)->ranges_truncated),
-                        _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "ranges_full", offsetof(struct counters, ranges_full),
                    sizeof(((struct counters *)0)->ranges_full),
-                   _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "kind", offsetof(struct end_record, kind),
             sizeof(((struct end_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "size", offsetof(struct end_record, size),
             sizeof(((struct end_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "records", offsetof(struct end_record, records),
                sizeof(((struct end_record *)0)->records),
-               _CFFI_OP(_CFFI_OP_NOOP, 159) },
+               _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "type", offsetof(struct event, type),
             sizeof(((struct event *)0)->type),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "tgid", offsetof(struct event, tgid),
             sizeof(((struct event *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "start_time", offsetof(struct event, start_time),
                   sizeof(((struct event *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "exec_id", offsetof(struct event, exec_id),
                sizeof(((struct event *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 159) },
+               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "table", offsetof(struct executable, table),
+             sizeof(((struct executable *)0)->table),
+             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+  { "page_shift", offsetof(struct executable, page_shift),
+                  sizeof(((struct executable *)0)->page_shift),
+                  _CFFI_OP(_CFFI_OP_NOOP, 167) },
+  { "last_used", offsetof(struct executable, last_used),
+                 sizeof(((struct executable *)0)->last_used),
+                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "id", offsetof(struct executable, id),
+          sizeof(((struct executable *)0)->id),
+          _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "chunks", offsetof(struct executable, chunks),
+              sizeof(((struct executable *)0)->chunks),
+              _CFFI_OP(_CFFI_OP_NOOP, 167) },
+  { "rows", offsetof(struct executable, rows),
+            sizeof(((struct executable *)0)->rows),
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "kind", offsetof(struct mapping_record, kind),
             sizeof(((struct mapping_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "size", offsetof(struct mapping_record, size),
             sizeof(((struct mapping_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "tgid", offsetof(struct mapping_record, tgid),
             sizeof(((struct mapping_record *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "flags", offsetof(struct mapping_record, flags),
              sizeof(((struct mapping_record *)0)->flags),
-             _CFFI_OP(_CFFI_OP_NOOP, 158) },
+             _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "start_time", offsetof(struct mapping_record, start_time),
                   sizeof(((struct mapping_record *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "exec_id", offsetof(struct mapping_record, exec_id),
                sizeof(((struct mapping_record *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 159) },
+               _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "start", offsetof(struct mapping_record, start),
              sizeof(((struct mapping_record *)0)->start),
-             _CFFI_OP(_CFFI_OP_NOOP, 159) },
+             _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "end", offsetof(struct mapping_record, end),
            sizeof(((struct mapping_record *)0)->end),
-           _CFFI_OP(_CFFI_OP_NOOP, 159) },
+           _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "offset", offsetof(struct mapping_record, offset),
               sizeof(((struct mapping_record *)0)->offset),
-              _CFFI_OP(_CFFI_OP_NOOP, 159) },
+              _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "inode", offsetof(struct mapping_record, inode),
              sizeof(((struct mapping_record *)0)->inode),
-             _CFFI_OP(_CFFI_OP_NOOP, 159) },
+             _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "file_size", offsetof(struct mapping_record, file_size),
                  sizeof(((struct mapping_record *)0)->file_size),
-                 _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "fs_magic", offsetof(struct mapping_record, fs_magic),
                 sizeof(((struct mapping_record *)0)->fs_magic),
-                _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+  { "file", offsetof(struct mapping_record, file),
+            sizeof(((struct mapping_record *)0)->file),
+            _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "device", offsetof(struct mapping_record, device),
               sizeof(((struct mapping_record *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "reserved", offsetof(struct mapping_record, reserved),
                 sizeof(((struct mapping_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 158) },
+                _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "tgid", offsetof(struct sample_key, tgid),
             sizeof(((struct sample_key *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "tid", offsetof(struct sample_key, tid),
            sizeof(((struct sample_key *)0)->tid),
-           _CFFI_OP(_CFFI_OP_NOOP, 158) },
+           _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "start_time", offsetof(struct sample_key, start_time),
                   sizeof(((struct sample_key *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "exec_id", offsetof(struct sample_key, exec_id),
                sizeof(((struct sample_key *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 159) },
+               _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "user_stack", offsetof(struct sample_key, user_stack),
                   sizeof(((struct sample_key *)0)->user_stack),
-                  _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "kernel_stack", offsetof(struct sample_key, kernel_stack),
                     sizeof(((struct sample_key *)0)->kernel_stack),
-                    _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "comm", offsetof(struct sample_key, comm),
             sizeof(((struct sample_key *)0)->comm),
             _CFFI_OP(_CFFI_OP_NOOP, 139) },
   { "length", offsetof(struct stack, length),
               sizeof(((struct stack *)0)->length),
-              _CFFI_OP(_CFFI_OP_NOOP, 158) },
+              _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "end", offsetof(struct stack, end),
            sizeof(((struct stack *)0)->end),
-           _CFFI_OP(_CFFI_OP_NOOP, 158) },
+           _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "addresses", offsetof(struct stack, addresses),
                  sizeof(((struct stack *)0)->addresses),
-                 _CFFI_OP(_CFFI_OP_NOOP, 160) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 169) },
   { "kind", offsetof(struct task_record, kind),
             sizeof(((struct task_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "size", offsetof(struct task_record, size),
             sizeof(((struct task_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "tgid", offsetof(struct task_record, tgid),
             sizeof(((struct task_record *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 158) },
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "tid", offsetof(struct task_record, tid),
            sizeof(((struct task_record *)0)->tid),
-           _CFFI_OP(_CFFI_OP_NOOP, 158) },
+           _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "start_time", offsetof(struct task_record, start_time),
                   sizeof(((struct task_record *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "exec_id", offsetof(struct task_record, exec_id),
                sizeof(((struct task_record *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 159) },
+               _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "cgroup_id", offsetof(struct task_record, cgroup_id),
                  sizeof(((struct task_record *)0)->cgroup_id),
-                 _CFFI_OP(_CFFI_OP_NOOP, 159) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "parent_tgid", offsetof(struct task_record, parent_tgid),
                    sizeof(((struct task_record *)0)->parent_tgid),
-                   _CFFI_OP(_CFFI_OP_NOOP, 158) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "uid", offsetof(struct task_record, uid),
            sizeof(((struct task_record *)0)->uid),
-           _CFFI_OP(_CFFI_OP_NOOP, 158) },
+           _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "kernel_thread", offsetof(struct task_record, kernel_thread),
                      sizeof(((struct task_record *)0)->kernel_thread),
-                     _CFFI_OP(_CFFI_OP_NOOP, 158) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "reserved", offsetof(struct task_record, reserved),
                 sizeof(((struct task_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 158) },
+                _CFFI_OP(_CFFI_OP_NOOP, 167) },
   { "comm", offsetof(struct task_record, comm),
             sizeof(((struct task_record *)0)->comm),
             _CFFI_OP(_CFFI_OP_NOOP, 139) },
+  { "key", offsetof(struct unwind_chunk, key),
+           sizeof(((struct unwind_chunk *)0)->key),
+           _CFFI_OP(_CFFI_OP_NOOP, 163) },
+  { "rows", offsetof(struct unwind_chunk, rows),
+            sizeof(((struct unwind_chunk *)0)->rows),
+            _CFFI_OP(_CFFI_OP_NOOP, 173) },
+  { "parts", offsetof(struct unwind_chunk, parts),
+             sizeof(((struct unwind_chunk *)0)->parts),
+             _CFFI_OP(_CFFI_OP_NOOP, 174) },
+  { "data", offsetof(struct unwind_chunk, data),
+            sizeof(((struct unwind_chunk *)0)->data),
+            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+  { "key_again", offsetof(struct unwind_chunk, key_again),
+                 sizeof(((struct unwind_chunk *)0)->key_again),
+                 _CFFI_OP(_CFFI_OP_NOOP, 163) },
+  { "table", offsetof(struct unwind_key, table),
+             sizeof(((struct unwind_key *)0)->table),
+             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+  { "page", offsetof(struct unwind_key, page),
+            sizeof(((struct unwind_key *)0)->page),
+            _CFFI_OP(_CFFI_OP_NOOP, 167) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "bpf_link", 145, _CFFI_F_OPAQUE,
+  { "bpf_link", 148, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_map", 146, _CFFI_F_OPAQUE,
+  { "bpf_map", 149, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_object", 147, _CFFI_F_OPAQUE,
+  { "bpf_object", 150, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_program", 148, _CFFI_F_OPAQUE,
+  { "bpf_program", 151, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "control", 149, _CFFI_F_CHECK_FIELDS,
+  { "control", 152, _CFFI_F_CHECK_FIELDS,
     sizeof(struct control), offsetof(struct _cffi_align_struct_control, y), 0, 2 },
-  { "counters", 150, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 22 },
-  { "end_record", 151, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 24, 3 },
-  { "event", 152, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 27, 4 },
-  { "mapping_record", 153, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 31, 14 },
-  { "ring_buffer", 154, _CFFI_F_OPAQUE,
+  { "counters", 153, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 30 },
+  { "end_record", 154, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 32, 3 },
+  { "event", 155, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 35, 4 },
+  { "executable", 156, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct executable), offsetof(struct _cffi_align_struct_executable, y), 39, 6 },
+  { "mapping_record", 157, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 45, 15 },
+  { "ring_buffer", 158, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "sample_key", 155, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 45, 7 },
-  { "stack", 156, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 52, 3 },
-  { "task_record", 157, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 55, 12 },
+  { "sample_key", 159, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 60, 7 },
+  { "stack", 160, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 67, 3 },
+  { "task_record", 161, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 70, 12 },
+  { "unwind_chunk", 162, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_chunk), offsetof(struct _cffi_align_struct_unwind_chunk, y), 82, 5 },
+  { "unwind_key", 163, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_key), offsetof(struct _cffi_align_struct_unwind_key, y), 87, 2 },
 };
 
 static const struct _cffi_enum_s _cffi_enums[] = {
@@ -3056,12 +3402,21 @@ static const struct _cffi_enum_s _cffi_enums[] = {
     "RECORD_MAPPING,RECORD_TASK,RECORD_END" },
   { "stack_end", 144, _cffi_prim_int(sizeof(enum stack_end), ((enum stack_end)-1) <= 0),
     "STACK_COMPLETE,STACK_TRUNCATED,STACK_OUTSIDE_MAPPINGS,STACK_UNMAPPED_PROCESS,STACK_UNREADABLE,STACK_KERNEL,"
-    "STACK_BAD_FRAME_POINTER" },
+    "STACK_BAD_FRAME_POINTER,STACK_NO_TABLE,STACK_UNSUPPORTED_ROW,STACK_TABLE_CHANGED,STACK_STUCK,STACK_LOST_FRAME_POINTER,"
+    "STACK_COMPAT" },
+  { "unwind_cfa", 145, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
+    "CFA_END,CFA_BOTTOM,CFA_STACK,CFA_FRAME,CFA_PLT,CFA_SIGNAL,CFA_UNSUPPORTED,CFA_STACK_LOADED,CFA_FRAME_LOADED" },
+  { "unwind_frame", 146, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
+    "FRAME_SAME,FRAME_AT,FRAME_LOST" },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "__u32", 158 },
-  { "__u64", 159 },
+  { "__s16", 147 },
+  { "__s32", 7 },
+  { "__u16", 173 },
+  { "__u32", 167 },
+  { "__u64", 168 },
+  { "__u8", 164 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3071,12 +3426,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  63,  /* num_globals */
-  13,  /* num_struct_unions */
-  4,  /* num_enums */
-  2,  /* num_typenames */
+  88,  /* num_globals */
+  16,  /* num_struct_unions */
+  6,  /* num_enums */
+  6,  /* num_typenames */
   NULL,  /* no includes */
-  163,  /* num_types */
+  177,  /* num_types */
   0,  /* flags */
 };
 

@@ -17,6 +17,9 @@ SHARED_STRUCTS = (
     "mapping_record",
     "task_record",
     "end_record",
+    "unwind_key",
+    "unwind_chunk",
+    "executable",
 )
 
 MAX_FRAMES: int = lib.MAX_FRAMES
@@ -24,6 +27,13 @@ OUTCOMES: int = lib.OUTCOMES
 EVENT_EXEC: int = lib.EVENT_EXEC
 EVENT_EXIT: int = lib.EVENT_EXIT
 EVENT_MISS: int = lib.EVENT_MISS
+EXECUTABLES: int = lib.EXECUTABLES
+EXECUTABLE_BITS: int = lib.EXECUTABLE_BITS
+FILE_VDSO: int = lib.FILE_VDSO
+UNWIND_DATA: int = lib.UNWIND_DATA
+UNWIND_ROWS: int = lib.UNWIND_ROWS
+UNWIND_PARTS: int = lib.UNWIND_PARTS
+UNWIND_PART_BITS: int = lib.UNWIND_PART_BITS
 RECORD_MAPPING: int = lib.RECORD_MAPPING
 RECORD_TASK: int = lib.RECORD_TASK
 RECORD_END: int = lib.RECORD_END
@@ -80,8 +90,19 @@ def struct_format(struct: str) -> str:
     return letters
 
 
+_LETTERS = {
+    "char": "c",
+    "unsigned char": "B",
+    "short": "h",
+    "unsigned short": "H",
+    "int": "i",
+    "unsigned int": "I",
+    "unsigned long long": "Q",
+}
+
+
 def _letters(ctype: Any) -> str:
     if ctype.kind == "array":
         item = _letters(ctype.item)
         return f"{ctype.length}s" if item == "c" else f"{ctype.length}{item}"
-    return {"unsigned int": "I", "unsigned long long": "Q", "char": "c"}[ctype.cname]
+    return _LETTERS[ctype.cname]

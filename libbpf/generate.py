@@ -14,7 +14,10 @@ HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "_libbpf.c"
 
 # abi.h uses the kernel's names for sized integers; cffi wants to hear what they are.
-KERNEL_TYPES = "typedef unsigned int __u32; typedef unsigned long long __u64;\n"
+KERNEL_TYPES = """
+typedef unsigned char __u8; typedef short __s16; typedef unsigned short __u16;
+typedef int __s32; typedef unsigned int __u32; typedef unsigned long long __u64;
+"""
 
 
 def builder() -> FFI:

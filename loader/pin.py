@@ -24,12 +24,15 @@ MAPS = {
     "control": READ_WRITE,
     "counters": READ_ONLY,
     "events": READ_WRITE,
+    "executables": READ_WRITE,
+    "file_tables": READ_WRITE,
     "samples_0": READ_WRITE,
     "samples_1": READ_WRITE,
     "set_0": READ_ONLY,
     "set_1": READ_ONLY,
     "stacks_0": READ_WRITE,
     "stacks_1": READ_WRITE,
+    "unwind_chunks": READ_WRITE,
 }
 ITERATORS = ("task_vma", "task", "ksym")
 

@@ -68,7 +68,7 @@ def tasks(raw: bytes) -> list[Process]:
 def _mapping(record: bytes) -> tuple[ProcessId, Mapping]:
     (
         _kind, _size, tgid, flags, start_time, exec_id, start, end, offset,
-        inode, file_size, magic, device, _reserved,
+        inode, file_size, magic, file, device, _reserved,
     ) = _MAPPING.unpack_from(record)  # fmt: skip
     mapping = Mapping(
         start=start,
@@ -80,6 +80,7 @@ def _mapping(record: bytes) -> tuple[ProcessId, Mapping]:
         flags=MappingFlag(flags & _KNOWN_FLAGS),
         path=sys.intern(record[_MAPPING.size :].decode("utf-8", "surrogateescape")),
         file_size=file_size,
+        file=file,
     )
     return ProcessId(tgid, start_time, exec_id), mapping
 

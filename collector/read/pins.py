@@ -15,10 +15,13 @@ READ_WRITE_MAPS = (
     "active_set",
     "control",
     "events",
+    "executables",
+    "file_tables",
     "samples_0",
     "samples_1",
     "stacks_0",
     "stacks_1",
+    "unwind_chunks",
 )
 ITERATORS = ("task_vma", "task", "ksym")
 

@@ -20,7 +20,8 @@ from tests.security.as_collector import COMMANDS, bpf
 HEADER = Path(__file__).parents[2] / "bpf/ranges.h"
 RANGES_PER_CHUNK = 64
 LENGTH_BITS = 19
-KEY_SIZE, VALUE_SIZE = 24, 24 + 2 * 8 * RANGES_PER_CHUNK
+RECENT = 32
+KEY_SIZE, VALUE_SIZE = 24, 32 + 2 * (8 + 16) * RANGES_PER_CHUNK + 24 * RECENT
 SHIM = f"""
 #include <stdbool.h>
 typedef unsigned int __u32;
@@ -39,15 +40,15 @@ ranges = st.lists(
 
 @pytest.fixture(scope="module")
 def covers(tmp_path_factory):
-    """table_covers() of bpf/ranges.h as (ranges, page) -> bool."""
+    """search_table() of bpf/ranges.h as (ranges, page) -> bool."""
     text = HEADER.read_text()
-    body = text[text.index("/*\n * 1 if a < b") : text.index("/*\n * May `address`")]
-    body = body.replace("static __always_inline bool table_covers", "bool table_covers")
+    body = text[text.index("/*\n * 1 if a < b") : text.index("/* Where an address of a process")]
+    body = body.replace("static __always_inline __u32 search_table", "__u32 search_table")
     out = tmp_path_factory.mktemp("ranges") / "ranges.so"
     command = ["gcc", "-x", "c", "-", "-shared", "-fPIC", "-O2", "-Wno-unused", "-o", out]
     subprocess.run(command, input=SHIM + body, text=True, check=True)
-    function = ctypes.CDLL(out).table_covers
-    function.restype = ctypes.c_bool
+    function = ctypes.CDLL(out).search_table
+    function.restype = ctypes.c_uint32
     function.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64]
 
     def call(table, page, rest=0):

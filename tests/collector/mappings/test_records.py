@@ -17,11 +17,11 @@ DEVICE = 8 << 20 | 17
 
 
 def mapping(start, end, path=b"/bin/x", *, tgid=7, flags=0):
-    size = 88 + len(path)
+    size = 96 + len(path)
     return (
         struct.pack(
-            "=IIIIQQQQQQQQII", 1, size, tgid, flags, 11, 2, start, end, 4096, 99, 5000, 0xEF53,
-            DEVICE, 0,
+            "=IIIIQQQQQQQQQII", 1, size, tgid, flags, 11, 2, start, end, 4096, 99, 5000, 0xEF53,
+            77, DEVICE, 0,
         )
         + path
     )  # fmt: skip
