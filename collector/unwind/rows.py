@@ -8,6 +8,7 @@ short list of rules: rows of one executable share few of them.
 from __future__ import annotations
 
 import enum
+import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -40,6 +41,10 @@ class Cfa(enum.IntEnum):
     """The kernel's signal frame; the architecture says where it keeps registers."""
     UNSUPPORTED = 6
     """The file says something that no other kind expresses."""
+    STACK_LOADED = 7
+    """The word at stack pointer + n, and m more; `offset` holds both, see loaded()."""
+    FRAME_LOADED = 8
+    """The word at frame pointer + n, and m more."""
 
 
 class Saved(enum.IntEnum):
@@ -73,6 +78,21 @@ UNSUPPORTED = Rule(Cfa.UNSUPPORTED, frame=Saved.LOST)
 
 END_ID, BOTTOM_ID, UNSUPPORTED_ID = range(3)
 """Numbers that these rules have in every table."""
+
+_HALF = struct.Struct("<hh")
+_WHOLE = struct.Struct("<i")
+
+
+def loaded(kind: Cfa, place: int, added: int) -> Rule:
+    """CFA = [register + place] + added; UNSUPPORTED where one of them has more than 16 bits.
+
+    The rule's offset has `place` in its low half and `added` in its high half, both signed.
+    """
+    try:
+        return Rule(kind, *_WHOLE.unpack(_HALF.pack(place, added)))
+    except struct.error:
+        return UNSUPPORTED
+
 
 IdRow = tuple[int, int]
 """Virtual address and the number of a rule: what passes hand on."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 
 from collector.unwind.architecture import Architecture, Patch
-from collector.unwind.rows import SIGNAL, UNSUPPORTED, Cfa, Rule, Saved
+from collector.unwind.leb import sleb, uleb
+from collector.unwind.rows import SIGNAL, UNSUPPORTED, Cfa, Rule, Saved, loaded
 
 _SLOT = 16
 _WORD = 8
@@ -30,6 +31,17 @@ _SIGNAL_FRAME = b"\x77\xa0\x01\x06"
 """DW_OP_breg7 (rsp) 160, DW_OP_deref: rsp in the ucontext of a signal frame. rbp and rip lie
 at rsp + 120 and rsp + 168."""
 
+_LOADED = re.compile(
+    rb"([\x76\x77])([\x80-\xff]{0,2}[\x00-\x7f])"  # DW_OP_breg6 (rbp) or breg7 (rsp), sleb
+    rb"\x06"  # DW_OP_deref
+    rb"(?:\x23([\x80-\xff]{0,2}[\x00-\x7f]))?",  # DW_OP_plus_uconst, uleb
+    re.DOTALL,
+)
+"""The stack pointer of before was kept in memory. OpenSSL's assembly aligns its stack and writes
+this; so does gcc where main or a vector function does, there without the last part."""
+
+_LOADED_KINDS = {b"\x76": Cfa.FRAME_LOADED, b"\x77": Cfa.STACK_LOADED}
+
 _ENTRY = Rule(Cfa.STACK, 8)
 """As a function is entered."""
 
@@ -44,8 +56,12 @@ _HEAD = b"\xff\x35"
 def _cfa_expression(expression: bytes, in_signal_frame: bool) -> Rule:
     if in_signal_frame:
         return SIGNAL if expression == _SIGNAL_FRAME else UNSUPPORTED
-    stub = _LAZY_STUB.fullmatch(expression)
-    return Rule(Cfa.PLT, stub[1][0] - 0x30) if stub else UNSUPPORTED
+    if stub := _LAZY_STUB.fullmatch(expression):
+        return Rule(Cfa.PLT, stub[1][0] - 0x30)
+    if load := _LOADED.fullmatch(expression):
+        added = uleb(load[3], 0)[0] if load[3] else 0
+        return loaded(_LOADED_KINDS[load[1]], sleb(load[2], 0)[0], added)
+    return UNSUPPORTED
 
 
 def _stub_rules(address: int, contents: bytes) -> tuple[Patch, ...]:

@@ -7,12 +7,14 @@ a process begins is a bottom.
 
 pyelftools 0.33 fails on DW_CFA_GNU_args_size, which changes no row: it is left out before decoding.
 
-Expressions are no disagreement: pyelftools gives their bytes, and a row that is one of the two
-known forms must be PLT or SIGNAL, any other UNSUPPORTED.
+pyelftools gives the bytes of a CFA's expression, or the operations in it: two forms known by their
+bytes must be PLT or SIGNAL, a word loaded beside the stack or frame pointer must be just that, any
+other is UNSUPPORTED.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections import Counter
@@ -22,16 +24,19 @@ from pathlib import Path
 
 import pytest
 from elftools.dwarf.callframe import FDE
+from elftools.dwarf.dwarf_expr import DWARFExprParser
+from elftools.dwarf.structs import DWARFStructs
 from elftools.elf.elffile import ELFFile
 
 from collector.elf.source import Source
-from collector.unwind.rows import BOTTOM, END, UNSUPPORTED, Cfa, Rule, Saved
+from collector.unwind.rows import BOTTOM, END, UNSUPPORTED, Cfa, Rule, Saved, loaded
 from collector.unwind.table import unwind_table
 
 RSP, RBP, RIP = 7, 6, 16
 ARGS_SIZE = 0x2E
 PLT_EXPRESSION = [0x77, 8, 0x80, 0, 0x3F, 0x1A, 0x3B, 0x2A, 0x33, 0x24, 0x22]
 SIGNAL_EXPRESSION = [0x77, 0xA0, 0x01, 0x06]
+OPERATIONS = DWARFExprParser(DWARFStructs(little_endian=True, dwarf_format=32, address_size=8))
 
 PROGRAM = r"""
 #include <alloca.h>
@@ -75,12 +80,22 @@ int main(int argc, char **argv) {
 """
 
 
-def the_libc():
-    """The path of the C library of this interpreter, or None."""
+def mapped(name):
+    """The path of a library of this interpreter, or None."""
     for line in Path("/proc/self/maps").read_text().splitlines():
-        if line.endswith("libc.so.6"):
+        if line.endswith(name):
             return Path(line.split(maxsplit=5)[5])
     return None
+
+
+def the_libc():
+    return mapped("libc.so.6")
+
+
+def the_libcrypto():
+    with contextlib.suppress(ImportError):
+        import ssl  # noqa: F401 (maps the library)
+    return mapped("libcrypto.so.3")
 
 
 def oracle_rule(line):
@@ -88,18 +103,30 @@ def oracle_rule(line):
     returns, frame, cfa = line.get(RIP), line.get(RBP), line["cfa"]
     if returns is not None and returns.type == "UNDEFINED":
         return BOTTOM
-    if cfa.expr is not None:
-        return {str(PLT_EXPRESSION): Rule(Cfa.PLT, 11)}.get(str(list(cfa.expr)), UNSUPPORTED)
     if returns is None or (returns.type, returns.arg) != ("OFFSET", -8):
         return UNSUPPORTED
-    kind = {RSP: Cfa.STACK, RBP: Cfa.FRAME}.get(cfa.reg)
-    if kind is None:
-        return UNSUPPORTED
-    if frame is None or frame.type == "SAME_VALUE":
-        return Rule(kind, cfa.offset)
+    if cfa.expr is not None:
+        rule = expression_rule(list(cfa.expr))
+    else:
+        kind = {RSP: Cfa.STACK, RBP: Cfa.FRAME}.get(cfa.reg)
+        rule = UNSUPPORTED if kind is None else Rule(kind, cfa.offset)
+    if rule == UNSUPPORTED or frame is None or frame.type == "SAME_VALUE":
+        return rule
     if frame.type == "OFFSET":
-        return Rule(kind, cfa.offset, Saved.AT, frame.arg)
-    return Rule(kind, cfa.offset, Saved.LOST)
+        return Rule(rule.cfa, rule.offset, Saved.AT, frame.arg)
+    return Rule(rule.cfa, rule.offset, Saved.LOST)
+
+
+def expression_rule(code):
+    if code == PLT_EXPRESSION:
+        return Rule(Cfa.PLT, 11)
+    names, arguments = zip(
+        *((op.op_name, op.args) for op in OPERATIONS.parse_expr(code)), strict=True
+    )
+    kind = {"DW_OP_breg6": Cfa.FRAME_LOADED, "DW_OP_breg7": Cfa.STACK_LOADED}.get(names[0])
+    if kind is None or names[1:] not in (("DW_OP_deref",), ("DW_OP_deref", "DW_OP_plus_uconst")):
+        return UNSUPPORTED
+    return loaded(kind, arguments[0][0], arguments[2][0] if len(arguments) == 3 else 0)
 
 
 def oracle_rows(elf):
@@ -167,6 +194,13 @@ def test_the_c_library():
     rows, table = check(the_libc(), {"entry"})
     assert len(rows) > 10_000
     assert {Cfa.SIGNAL, Cfa.BOTTOM, Cfa.UNSUPPORTED} <= {rule.cfa for *_, rule in rows}
+    assert table.refused == 0
+
+
+@pytest.mark.skipif(the_libcrypto() is None, reason="ssl is not OpenSSL 3 in a library")
+def test_openssl_and_its_assembly():
+    rows, table = check(the_libcrypto(), set())
+    assert {Cfa.STACK_LOADED, Cfa.FRAME_LOADED, Cfa.PLT} <= {rule.cfa for *_, rule in rows}
     assert table.refused == 0
 
 

@@ -19,6 +19,7 @@ from collector.unwind.rows import (
     Rule,
     Rules,
     Saved,
+    loaded,
     table_of,
 )
 
@@ -41,6 +42,13 @@ def test_an_offset_that_no_row_can_hold_is_unsupported():
     assert rules.number(Rule(Cfa.STACK, OFFSET_LIMIT)) == UNSUPPORTED_ID
     assert rules.number(Rule(Cfa.STACK, 8, Saved.AT, -OFFSET_LIMIT)) == UNSUPPORTED_ID
     assert rules.number(Rule(Cfa.STACK, OFFSET_LIMIT - 1)) == 3
+
+
+def test_two_offsets_in_one():
+    assert loaded(Cfa.STACK_LOADED, 40, 8).offset == 8 << 16 | 40
+    assert loaded(Cfa.STACK_LOADED, -8, -1).offset == -8
+    assert loaded(Cfa.FRAME_LOADED, 0, -32768).offset == -(1 << 31)
+    assert loaded(Cfa.STACK_LOADED, 32768, 0) == loaded(Cfa.STACK_LOADED, 0, -32769) == UNSUPPORTED
 
 
 def test_one_rule_too_many_is_unsupported():
