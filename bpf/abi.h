@@ -59,6 +59,7 @@ enum unwind_frame {
 	FRAME_SAME = 0,			/* it is the present one */
 	FRAME_AT = 1,			/* at CFA + frame_offset */
 	FRAME_LOST = 2,
+	FRAME_AT_FRAME = 3,		/* at the present one + frame_offset */
 };
 
 /* page: file offset >> the table's page_shift << UNWIND_PART_BITS | part. */

@@ -1016,6 +1016,13 @@ static int _cffi_const_FRAME_LOST(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_FRAME_AT_FRAME(unsigned long long *o)
+{
+  int n = (FRAME_AT_FRAME) <= 0;
+  *o = (unsigned long long)((FRAME_AT_FRAME) | 0);  /* check that FRAME_AT_FRAME is an integer */
+  return n;
+}
+
 static int _cffi_d_bpf_link__destroy(struct bpf_link * x0)
 {
   return bpf_link__destroy(x0);
@@ -3015,6 +3022,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "EXECUTABLE_BITS", (void *)_cffi_const_EXECUTABLE_BITS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "FILE_VDSO", (void *)_cffi_const_FILE_VDSO, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "FRAME_AT", (void *)_cffi_const_FRAME_AT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "FRAME_AT_FRAME", (void *)_cffi_const_FRAME_AT_FRAME, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "FRAME_LOST", (void *)_cffi_const_FRAME_LOST, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "FRAME_SAME", (void *)_cffi_const_FRAME_SAME, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "MAPPING_ANONYMOUS", (void *)_cffi_const_MAPPING_ANONYMOUS, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
@@ -3407,7 +3415,7 @@ static const struct _cffi_enum_s _cffi_enums[] = {
   { "unwind_cfa", 145, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
     "CFA_END,CFA_BOTTOM,CFA_STACK,CFA_FRAME,CFA_PLT,CFA_SIGNAL,CFA_UNSUPPORTED,CFA_STACK_LOADED,CFA_FRAME_LOADED" },
   { "unwind_frame", 146, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
-    "FRAME_SAME,FRAME_AT,FRAME_LOST" },
+    "FRAME_SAME,FRAME_AT,FRAME_LOST,FRAME_AT_FRAME" },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
@@ -3426,7 +3434,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  88,  /* num_globals */
+  89,  /* num_globals */
   16,  /* num_struct_unions */
   6,  /* num_enums */
   6,  /* num_typenames */

@@ -36,6 +36,9 @@ class Architecture:
     cfa_expression: Callable[[bytes, bool], Rule]
     """The rule for a DWARF expression of the CFA; the flag says that it is a signal frame's."""
 
+    frame_expression: Callable[[bytes], int | None]
+    """The offset n where a DWARF expression is the frame pointer + n; None for any other."""
+
     stub_rules: Callable[[int, bytes], tuple[Patch, ...]]
     """Rules of a PLT section without CFI, by its address and contents."""
 

@@ -30,8 +30,9 @@ about half a microsecond."""
 _SAME = 1 << 200
 _UNDEFINED = _SAME + 1
 _ELSEWHERE = _SAME + 2
-"""Where a register is saved, when not at an offset from the CFA. No offset is as large: two
-numbers of 70 bits make it."""
+_BY_FRAME = _SAME << 1
+"""Where a register is saved, when not at an offset from the CFA; around the last, at an offset
+from the frame pointer. No offset is as large: two numbers of 70 bits make it."""
 
 StepRow = tuple[int, int]
 """Bytes from the start of the function, and the number of the rule from there on."""
@@ -120,6 +121,8 @@ def _saved(frame: int) -> tuple[Saved, int]:
         return Saved.SAME, 0
     if frame in (_UNDEFINED, _ELSEWHERE):
         return Saved.LOST, 0
+    if frame > _ELSEWHERE:
+        return Saved.AT_FRAME, frame - _BY_FRAME
     return Saved.AT, frame
 
 
@@ -225,6 +228,11 @@ class _Run:
         skip(self)
         self._save(register, _ELSEWHERE)
 
+    def _save_by_expression(self) -> None:
+        register = self._unsigned()
+        place = self._architecture.frame_expression(self._block())
+        self._save(register, _ELSEWHERE if place is None else _BY_FRAME + place)
+
     def _restore(self, register: int) -> None:
         if register == self._architecture.frame_pointer:
             self._frame = self._initial.frame
@@ -277,7 +285,7 @@ _HANDLERS: dict[int, Callable[[_Run], None]] = {
     0x0D: lambda run: run._define_part(register=run._unsigned()),
     0x0E: lambda run: run._define_part(offset=run._unsigned()),
     0x0F: _Run._define_expression,
-    0x10: lambda run: run._save_elsewhere(_Run._block),  # at an expression
+    0x10: _Run._save_by_expression,
     0x11: _Run._save_scaled,
     0x12: _Run._define_scaled,
     0x13: lambda run: run._define_part(offset=run._scaled()),

@@ -56,11 +56,13 @@ class Saved(enum.IntEnum):
     """In memory at the CFA + offset."""
     LOST = 2
     """It cannot be told."""
+    AT_FRAME = 3
+    """In memory at the present one + offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Offsets in bytes; `frame_offset` counts for Saved.AT only.
+    """Offsets in bytes; `frame_offset` counts for Saved.AT and Saved.AT_FRAME only.
 
     The return address lies at the architecture's fixed distance from the CFA.
     """

@@ -40,6 +40,9 @@ _LOADED = re.compile(
 """The stack pointer of before was kept in memory. OpenSSL's assembly aligns its stack and writes
 this; so does gcc where main or a vector function does, there without the last part."""
 
+_BY_FRAME = re.compile(rb"\x76([\x80-\xff]{0,2}[\x00-\x7f])", re.DOTALL)
+"""DW_OP_breg6 (rbp), sleb: where gcc keeps rbp when it aligns the stack."""
+
 _LOADED_KINDS = {b"\x76": Cfa.FRAME_LOADED, b"\x77": Cfa.STACK_LOADED}
 
 _ENTRY = Rule(Cfa.STACK, 8)
@@ -62,6 +65,11 @@ def _cfa_expression(expression: bytes, in_signal_frame: bool) -> Rule:
         added = uleb(load[3], 0)[0] if load[3] else 0
         return loaded(_LOADED_KINDS[load[1]], sleb(load[2], 0)[0], added)
     return UNSUPPORTED
+
+
+def _frame_expression(expression: bytes) -> int | None:
+    by_frame = _BY_FRAME.fullmatch(expression)
+    return sleb(by_frame[1], 0)[0] if by_frame else None
 
 
 def _stub_rules(address: int, contents: bytes) -> tuple[Patch, ...]:
@@ -89,6 +97,7 @@ X86_64 = Architecture(
     alignment=16,
     frame_rule=Rule(Cfa.FRAME, 2 * _WORD, Saved.AT, -2 * _WORD),
     cfa_expression=_cfa_expression,
+    frame_expression=_frame_expression,
     stub_rules=_stub_rules,
     trampoline=bytes.fromhex("48c7c00f000000 0f05"),  # mov $15, %rax; syscall
 )

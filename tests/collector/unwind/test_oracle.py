@@ -59,8 +59,10 @@ __attribute__((noinline)) int varying(int n) {
 
 __attribute__((noinline)) int aligned(int n) {
     _Alignas(64) volatile int block[64];
+    char *more = alloca(n * 16 + 1);
     block[n & 63] = varying(n);
-    return block[n & 63];
+    memset(more, n, n * 16 + 1);
+    return block[n & 63] + more[n];
 }
 
 __attribute__((noinline)) int deep(int n, int a, int b, int c, int d) {
@@ -114,6 +116,10 @@ def oracle_rule(line):
         return rule
     if frame.type == "OFFSET":
         return Rule(rule.cfa, rule.offset, Saved.AT, frame.arg)
+    if frame.type == "EXPRESSION":
+        (operation,) = OPERATIONS.parse_expr(list(frame.arg))
+        assert operation.op_name == "DW_OP_breg6"
+        return Rule(rule.cfa, rule.offset, Saved.AT_FRAME, operation.args[0])
     return Rule(rule.cfa, rule.offset, Saved.LOST)
 
 
@@ -183,7 +189,8 @@ def test_a_program_with_and_without_frame_pointers(tmp_path, frames):
     subprocess.run(["gcc", *options], input=PROGRAM, text=True, check=True)
     rows, table = check(path, {"entry"})
     kinds = {rule.cfa for *_, rule in rows}
-    assert {Cfa.STACK, Cfa.FRAME, Cfa.PLT} <= kinds
+    assert {Cfa.STACK, Cfa.FRAME, Cfa.FRAME_LOADED, Cfa.PLT} <= kinds
+    assert Saved.AT_FRAME in {rule.frame for *_, rule in rows}
     by_frame = sum(rule.cfa == Cfa.FRAME for *_, rule in rows)
     assert (by_frame > len(rows) / 5) == (frames == "-fno-omit-frame-pointer")
     assert table.refused == 0

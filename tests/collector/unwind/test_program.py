@@ -62,7 +62,10 @@ def test_advances_are_scaled():
         (b"\x86\x02\x08\x06", ENTRY),  # same_value
         (b"\x07\x06", Rule(Cfa.STACK, 8, Saved.LOST)),  # undefined
         (b"\x09\x06\x00", Rule(Cfa.STACK, 8, Saved.LOST)),  # register
-        (b"\x10\x06\x02\x76\x00", Rule(Cfa.STACK, 8, Saved.LOST)),  # expression
+        (b"\x10\x06\x02\x76\x70", Rule(Cfa.STACK, 8, Saved.AT_FRAME, -16)),  # expression
+        (b"\x10\x06\x02\x77\x00", Rule(Cfa.STACK, 8, Saved.LOST)),
+        (b"\x10\x06\x03\x76\x00\x06", Rule(Cfa.STACK, 8, Saved.LOST)),
+        (b"\x10\x10\x02\x76\x08", UNSUPPORTED),  # of the return address
         (b"\x14\x06\x02", Rule(Cfa.STACK, 8, Saved.LOST)),  # val_offset
         (b"\x15\x06\x02", Rule(Cfa.STACK, 8, Saved.LOST)),  # val_offset_sf
         (b"\x16\x06\x02\x76\x00", Rule(Cfa.STACK, 8, Saved.LOST)),  # val_expression
