@@ -78,6 +78,14 @@ class Image:
         found = sorted((s.address, s.address + s.size) for s in self.segments if _is_code(s))
         return apart(found)
 
+    def code_segments(self) -> list[tuple[int, int, int]]:
+        """File offset, address and size of what can be executed, as far as the file has it."""
+        return [
+            (s.offset, s.address, min(s.size, self.source.size - s.offset))
+            for s in self.segments
+            if _is_code(s) and s.offset < self.source.size
+        ]
+
     def segment(self, kind: int) -> Segment | None:
         """The first of that kind."""
         return next((s for s in self.segments if s.kind == kind), None)
