@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.elf.parse_names import MAX_NAME
+from collector.symbolize.tables import UnwindTable, parse_table
 from collector.worker.wire import (
     HEADER_SIZE,
     MAX_ADDRESSES,
+    MAX_TABLE,
     WireError,
     body_size,
     decode,
@@ -27,6 +29,10 @@ from collector.worker.wire import (
 _BUILD_ID = re.compile(r"(?:[0-9a-f]{2}){1,64}")
 _MAX_SEGMENTS = 256
 _LIMIT = 1 << 64
+_PIECE = 1 << 18
+
+TABLE_DEADLINE = 12.0
+"""Seconds for who asks for tables; the worker's own deadline is 10."""
 
 NameRange = tuple[int, int, str | None]
 """[start, end) of virtual addresses and the function that covers it; None where none does."""
@@ -85,6 +91,12 @@ class ElfClient:
                 answers += parse_names(answer, batch)
         return tuple(answers)
 
+    def unwind(self, fd: int) -> UnwindTable:
+        """The unwind table of an open executable. Raises WorkerError."""
+        answer, rest = self._call_with_rest({"op": "unwind"}, fd)
+        with self._distrusted():
+            return parse_table(answer, rest)
+
     def close(self) -> None:
         """Drop the connection; the next call makes another one."""
         if self._connection is not None:
@@ -100,6 +112,10 @@ class ElfClient:
             raise WorkerDiedError(f"the worker's answer: {error}") from error
 
     def _call(self, request: dict[str, Any], fd: int) -> dict[str, Any]:
+        return self._call_with_rest(request, fd)[0]
+
+    def _call_with_rest(self, request: dict[str, Any], fd: int) -> tuple[dict[str, Any], bytes]:
+        """The answer, and the bytes behind it that an answer to `unwind` announces."""
         deadline = time.monotonic() + self._deadline
         reused = self._connection is not None
         try:
@@ -110,7 +126,9 @@ class ElfClient:
                 raise
         return self._exchange(request, fd, deadline)
 
-    def _exchange(self, request: dict[str, Any], fd: int, deadline: float) -> dict[str, Any]:
+    def _exchange(
+        self, request: dict[str, Any], fd: int, deadline: float
+    ) -> tuple[dict[str, Any], bytes]:
         try:
             connection = self._connected(deadline)
         except OSError as error:
@@ -125,14 +143,17 @@ class ElfClient:
                     connection.sendall(message[sent:])
                 size = body_size(_receive(connection, HEADER_SIZE, deadline))
                 answer = decode(_receive(connection, size, deadline))
+                refused = isinstance(answer.get("error"), str)
+                follows = 0 if refused or request["op"] != "unwind" else _size(answer)
+                rest = _receive(connection, follows, deadline)
             except TimeoutError as error:
                 raise WorkerUnavailableError("no answer in time") from error
             except (OSError, WireError) as error:
                 raise WorkerDiedError(str(error)) from error
             stack.pop_all()
-        if isinstance(answer.get("error"), str):
+        if refused:
             raise FileRefusedError(answer["error"][:MAX_NAME])
-        return answer
+        return answer, rest
 
     def _connected(self, deadline: float) -> socket.socket:
         if self._connection is None:
@@ -158,7 +179,7 @@ def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
     data = bytearray()
     while len(data) < size:
         _remaining(connection, deadline)
-        chunk = connection.recv(size - len(data))
+        chunk = connection.recv(min(size - len(data), _PIECE))
         if not chunk:
             raise WireError("the worker ended")
         data += chunk
@@ -169,6 +190,13 @@ def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value <= _LIMIT:
         raise WireError("a number is expected")
     return value
+
+
+def _size(answer: dict[str, Any]) -> int:
+    size = _number(answer.get("bytes"))
+    if size > MAX_TABLE:
+        raise WireError(f"a table of {size} bytes")
+    return size
 
 
 def _list(value: object, longest: int) -> list[Any]:

@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from collector.elf.parse import SymbolTable, describe, symbol_table
 from collector.elf.parse_names import MAX_NAME, safe_name
 from collector.elf.parse_symbols import MAX_STRINGS, MAX_SYMBOLS, Functions, functions
 from collector.elf.source import ElfError, Source
+from collector.unwind.chunks import packed
 from collector.worker.wire import MAX_ADDRESSES, WireError
 
 _MAX_CACHED = 8
 _ENTRY_SIZE = {32: 16, 64: 24}
+
+_KEY = struct.Struct("=I")
 
 _Identity = tuple[int, int, int, int]
 """Device, inode, size and mtime: unlike a build id, no other file can claim it."""
@@ -28,23 +33,32 @@ class _Symbols:
     functions: Functions
 
 
+class Answer(NamedTuple):
+    """A message, and pieces of what follows it."""
+
+    message: dict[str, Any]
+    pieces: Sequence[bytes] = ()
+
+
 class Answerer:
     """Answers requests; one that does not fit the protocol is a WireError."""
 
     def __init__(self) -> None:
         self._cache: OrderedDict[_Identity, _Symbols | None] = OrderedDict()
 
-    def answer(self, request: dict[str, Any], fd: int) -> dict[str, Any]:
+    def answer(self, request: dict[str, Any], fd: int) -> Answer:
         """The answer to a request of wire.py; what is wrong with the file becomes "error"."""
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise ElfError("not a regular file")
             if request.get("op") == "describe":
-                return _describe(fd)
+                return Answer(_describe(fd))
             if request.get("op") == "names":
-                return self._names(fd, _addresses(request))
+                return Answer(self._names(fd, _addresses(request)))
+            if request.get("op") == "unwind":
+                return _unwind(fd)
         except ElfError as error:
-            return {"error": str(error)}
+            return Answer({"error": str(error)})
         raise WireError("no such request")
 
     def _names(self, fd: int, addresses: list[int]) -> dict[str, Any]:
@@ -78,6 +92,19 @@ def _describe(fd: int) -> dict[str, Any]:
         "build_id_type": description.build_id_type,
         "segments": [list(segment) for segment in description.segments],
     }
+
+
+def _unwind(fd: int) -> Answer:
+    made = packed(Source.of_descriptor(fd))
+    pieces = [_KEY.pack(key) + body for key, body in made.chunks]
+    message = {
+        "page_shift": made.page_shift,
+        "rows": made.rows,
+        "left_out": made.left_out,
+        "refused": made.refused,
+        "bytes": sum(map(len, pieces)),
+    }
+    return Answer(message, pieces)
 
 
 def _addresses(request: dict[str, Any]) -> list[int]:

@@ -16,6 +16,9 @@ CPU_SECONDS = 600
 REQUEST_SECONDS = 3.0
 """The largest executables at hand, of 100,000 symbols and more, take 0.2 s."""
 
+TABLE_SECONDS = 10.0
+"""Of a request for an unwind table; that of node takes one second where nothing else runs."""
+
 IDLE_SECONDS = 60.0
 """Some windows of the default length: where a function is met for the first time now and then, one
 worker stays and keeps what it knows. To start one costs 0.1 s, a hundred times its answer."""
@@ -41,9 +44,9 @@ def apply() -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
-def start_deadline() -> None:
-    """From now on the request must be answered within REQUEST_SECONDS, or the process ends."""
-    signal.setitimer(signal.ITIMER_REAL, REQUEST_SECONDS)
+def start_deadline(seconds: float) -> None:
+    """From now on the request must be answered within so many seconds, or the process ends."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def stop_deadline() -> None:

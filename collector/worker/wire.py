@@ -9,9 +9,15 @@ A request brings the executable as an SCM_RIGHTS descriptor beside its first byt
     {"op": "describe"}                   -> {"build_id": hex, "build_id_type": "gnu" | "hash",
                                              "segments": [[offset, vaddr, filesz], ...]}
     {"op": "names", "addresses": [a, ..]} -> {"names": [[start, end, name | null], ...]}
-    either                               -> {"error": why the file cannot be used}
+    {"op": "unwind"}                     -> {"page_shift": 10..16, "rows": n, "left_out": pages,
+                                             "refused": functions, "bytes": size}, and then
+                                            `size` bytes that are no JSON
+    each                                 -> {"error": why the file cannot be used}
 
 An answer of names holds for its whole range [start, end); null says that no symbol covers it.
+The bytes behind an answer of unwind are those of collector/unwind/chunks.py: for each chunk its key
+(u32, ascending) and its struct unwind_chunk of bpf/abi.h without the keys. Integers in them are in
+the byte order of this machine.
 """
 
 from __future__ import annotations
@@ -22,6 +28,9 @@ from typing import Any
 MAX_MESSAGE = 1 << 20
 MAX_ADDRESSES = 512
 """Of one request: as many names of the longest kind still fit into one answer."""
+
+MAX_TABLE = 64 << 20
+"""Bytes behind an answer of unwind."""
 
 HEADER_SIZE = 4
 

@@ -50,7 +50,7 @@ class Worker:
 
     def _one_request(self, connection: socket.socket) -> bool:
         """False at the end of the connection."""
-        limits.start_deadline()
+        limits.start_deadline(limits.REQUEST_SECONDS)
         try:
             first, descriptors, _, _ = socket.recv_fds(
                 connection, HEADER_SIZE, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
@@ -64,8 +64,11 @@ class Worker:
                     raise WireError(f"{len(descriptors)} descriptors")
                 header = first + receive(connection, HEADER_SIZE - len(first))
                 request = decode(receive(connection, body_size(header)))
-                answer = encode(self._answerer.answer(request, descriptors[0]))
-            connection.sendall(answer)
+                if request.get("op") == "unwind":
+                    limits.start_deadline(limits.TABLE_SECONDS)
+                answer = self._answerer.answer(request, descriptors[0])
+            for piece in (encode(answer.message), *answer.pieces):
+                connection.sendall(piece)
             return True
         finally:
             limits.stop_deadline()

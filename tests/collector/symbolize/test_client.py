@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 import threading
 
 import pytest
@@ -21,7 +22,16 @@ from collector.symbolize.client import (
     parse_description,
     parse_names,
 )
-from collector.worker.wire import WireError, decode, encode
+from collector.symbolize.tables import BODY_SIZE, parse_table
+from collector.worker.wire import MAX_TABLE, WireError, decode, encode
+
+TABLE = {"page_shift": 16, "rows": 9, "left_out": 0, "refused": 1}
+
+
+def chunk(key, rows=1, parts=()):
+    head = struct.pack("=IH7H", key, rows, *parts, *[0] * (7 - len(parts)))
+    return head.ljust(4 + BODY_SIZE, b"\x01")
+
 
 GOOD = {"build_id": "ab", "build_id_type": "gnu", "segments": [[0, 4096, 100]]}
 
@@ -128,6 +138,62 @@ def test_no_answer_in_time_is_nobodys_fault(tmp_path):
         client.close()
 
 
+def table_answer(data, **changes):
+    return encode(TABLE | {"bytes": len(data)} | changes) + data
+
+
+def test_a_good_table(answering):
+    chunks = [chunk(8, parts=(4, 6)), chunk(9), chunk(10), chunk(0xFFFFFFF8, rows=1023)]
+    table = answering(table_answer(b"".join(chunks))).unwind(0)
+    assert (table.page_shift, table.rows, table.left_out, table.refused) == (16, 9, 0, 1)
+    assert [key for key, _ in table.chunks] == [8, 9, 10, 0xFFFFFFF8]
+    assert [struct.pack("=I", key) + body for key, body in table.chunks] == chunks
+
+
+def test_a_table_without_chunks(answering):
+    assert answering(table_answer(b"")).unwind(0).chunks == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        encode(TABLE),
+        encode(TABLE | {"bytes": -1}),
+        encode(TABLE | {"bytes": True}),
+        encode(TABLE | {"bytes": MAX_TABLE + 1}) + bytes(100),
+        encode(TABLE | {"bytes": 4 + BODY_SIZE}) + bytes(100),
+        table_answer(b"", page_shift=9),
+        table_answer(b"", page_shift=17),
+        table_answer(b"", page_shift=12.0),
+        table_answer(b"", rows=None),
+        table_answer(b"", refused=-1),
+        table_answer(b"", left_out=1 << 32),
+        table_answer(chunk(0)[:-1]),
+        table_answer(chunk(0, rows=0)),
+        table_answer(chunk(0, rows=1024)),
+        table_answer(chunk(1)),
+        table_answer(chunk(0) + chunk(1)),
+        table_answer(chunk(0) + chunk(0)),
+        table_answer(chunk(8) + chunk(0)),
+        table_answer(chunk(0, parts=(4,))),
+        table_answer(chunk(0, parts=(4,)) + chunk(2)),
+        table_answer(chunk(0, parts=(4,)) + chunk(1, parts=(5,))),
+        table_answer(chunk(0, parts=(4,)) + chunk(8)),
+        table_answer(chunk(0, parts=(4, 4)) + chunk(1)),
+        table_answer(chunk(0, parts=(0, 4)) + chunk(1)),
+        table_answer(chunk(0, parts=(5, 4)) + chunk(1) + chunk(2)),
+    ],
+)
+def test_a_bad_table_is_the_workers_end(answering, answer):
+    with pytest.raises(WorkerDiedError):
+        answering(answer).unwind(0)
+
+
+def test_a_file_may_be_refused_a_table(answering):
+    with pytest.raises(FileRefusedError, match="machine 183"):
+        answering(encode({"error": "machine 183", "bytes": 1 << 40})).unwind(0)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
@@ -144,6 +210,25 @@ def test_any_object_gives_a_value_or_a_wire_error(answer, addresses):
         parse_description(answer)
     with contextlib.suppress(WireError):
         assert len(parse_names(answer, addresses)) == len(addresses)
+
+
+counts = st.sampled_from(["page_shift", "rows", "left_out", "refused"])
+keys = st.integers(0, 40) | st.integers(0, (1 << 32) - 1)
+parts = st.lists(st.integers(0, 3) | st.integers(0, 0xFFFF), max_size=7)
+some_chunks = st.builds(chunk, keys, st.integers(0, 1030), parts) | st.binary(max_size=9)
+
+
+@given(st.dictionaries(counts, json_values), st.lists(some_chunks, max_size=4))
+def test_any_bytes_give_a_table_or_a_wire_error(answer, pieces):
+    data = b"".join(pieces)
+    for message in (answer, TABLE | answer, TABLE):
+        with contextlib.suppress(WireError):
+            table = parse_table(message, data)
+            assert table.page_shift in range(10, 17)
+            assert b"".join(struct.pack("=I", key) + body for key, body in table.chunks) == data
+            keys = [key for key, _ in table.chunks]
+            assert keys == sorted(set(keys))
+            assert all(key & 7 == 0 or key - 1 in keys for key in keys)
 
 
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))

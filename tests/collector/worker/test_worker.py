@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from collector.elf.source import Source
 from collector.symbolize.client import (
     ElfClient,
     FileRefusedError,
     WorkerDiedError,
     WorkerUnavailableError,
 )
+from collector.unwind.chunks import packed
 from collector.worker import wire
 from tests.collector.elf.elf_maker import BASE, CODE, CODE_SIZE, make, symbol
 from tests.collector.worker.worker_process import NOBODY, REPOSITORY, Supervised
@@ -42,6 +44,11 @@ def client(supervised):
     made = ElfClient(supervised.path)
     yield made
     made.close()
+
+
+def the_libc():
+    maps = Path("/proc/self/maps").read_text().split()
+    return next(word for word in maps if "/libc.so" in word or "/libc-" in word)
 
 
 @contextlib.contextmanager
@@ -79,14 +86,39 @@ def test_more_addresses_than_fit_one_request(supervised, client, tmp_path):
 
 def test_real_executables_are_read_behind_the_door(supervised, client):
     worker = supervised.start()
-    maps = Path("/proc/self/maps").read_text().split()
-    libc = next(word for word in maps if "/libc.so" in word or "/libc-" in word)
-    for path in (libc, Path(sys.executable).resolve()):
+    for path in (the_libc(), Path(sys.executable).resolve()):
         with opened(path) as fd:
             for _, address, size in client.describe(fd).segments:
                 answers = client.names(fd, list(range(address, address + size, 4096)))
                 assert len([name for _, _, name in answers if name]) > 10
     assert worker.poll() is None
+
+
+def test_unwind_tables_are_made_behind_the_door(supervised, client):
+    worker = supervised.start()
+    for path in (the_libc(), Path(sys.executable).resolve()):
+        with opened(path) as fd:
+            made, table = packed(Source.of_descriptor(fd)), client.unwind(fd)
+            assert (table.page_shift, list(table.chunks)) == (made.page_shift, made.chunks)
+            assert table.rows == made.rows > 1000
+            assert client.describe(fd).segments
+    assert worker.poll() is None
+
+
+def test_a_table_beyond_its_own_deadline_ends_the_worker(supervised, client):
+    worker = supervised.start(table="0.01")
+    with opened(the_libc()) as fd, pytest.raises(WorkerDiedError):
+        client.unwind(fd)
+    assert worker.wait() == -signal.SIGALRM
+
+
+def test_a_file_without_an_unwind_table_is_refused(supervised, client, tmp_path):
+    supervised.start()
+    with opened(tmp_path / "damaged", make()[:100]) as fd:
+        with pytest.raises(FileRefusedError):
+            client.unwind(fd)
+        with pytest.raises(FileRefusedError):
+            client.describe(fd)
 
 
 def test_sec_01_damaged_files_do_not_end_the_worker(supervised, client, tmp_path):

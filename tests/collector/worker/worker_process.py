@@ -24,6 +24,7 @@ from collector.sandbox import privileges, seccomp
 seccomp.binding()
 limits.IDLE_SECONDS = float(os.environ["IDLE"])
 limits.REQUEST_SECONDS = float(os.environ["REQUEST"])
+limits.TABLE_SECONDS = float(os.environ["TABLE"])
 os.dup2(int(sys.argv[1]), 3)
 os.environ["LISTEN_PID"] = str(os.getpid())
 for capability in range(64):
@@ -45,12 +46,13 @@ class Supervised:
         self.listener.listen(4)
         self.workers = []
 
-    def start(self, idle="10", request="10"):
+    def start(self, idle="10", request="10", table="10"):
         environment = {
             "LISTEN_FDS": "1",
             "LISTEN_FDNAMES": "elf",
             "IDLE": idle,
             "REQUEST": request,
+            "TABLE": table,
         }
         fd = self.listener.fileno()
         packages = next(path for path in sys.path if path.endswith("site-packages"))
