@@ -51,6 +51,10 @@ check: $(PYTHON) build/module.stamp ## format, lint, types and import contracts
 bench: build ## measure what is claimed; writes benchmarks/results/
 	@$(PYTHON) -m benchmarks
 
+.PHONY: soak
+soak: root build ## two hours of programs that come and go [MINUTES=n]
+	@$(PYTHON) -m benchmarks.soak $(if $(MINUTES),--minutes $(MINUTES))
+
 .PHONY: generate
 generate: $(PYTHON) ## make the committed generated files anew
 	@$(PYTHON) -m libbpf.generate
