@@ -50,8 +50,9 @@ class Agent:
     def used(self) -> Used:
         pids = processes.roles(self.supervisor)
         cpu = {role: processes.cpu_seconds(pid) for role, pid in pids.items()}
-        # the only child that ends by itself is the worker
-        cpu["elf"] = cpu.get("elf", 0.0) + processes.reaped_seconds(self.supervisor)
+        # both workers as one: they are the only children that end by themselves
+        workers = cpu.get("elf", 0.0) + cpu.pop("tables", 0.0)
+        cpu["elf"] = workers + processes.reaped_seconds(self.supervisor)
         cpu[processes.SUPERVISOR] = processes.cpu_seconds(self.supervisor)
         runs: dict[str, kernel.Runs] = {}
         for program in self._programs:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
-ROLES = ("collect", "ship", "elf")
+ROLES = ("collect", "ship", "tables", "elf")
 SUPERVISOR = "supervisor"
 
 
@@ -55,7 +55,9 @@ def roles(supervisor: int) -> dict[str, int]:
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         except FileNotFoundError:
             continue
-        found |= {role: pid for role in ROLES if role in arguments}
+        named = [role for role in ROLES if role in arguments]
+        if named:
+            found[named[0]] = pid
     return found
 
 

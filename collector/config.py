@@ -28,7 +28,8 @@ PATH = {"pattern": r"/[^\0\n]{0,4000}", "allowed": "an absolute path"}
 class CollectorConfig:
     """collector.yaml. Sizes are bytes, ages and windows seconds, the frequency Hz per CPU.
 
-    spool_min_free_bytes is what the file system must keep free for everybody else.
+    spool_min_free_bytes is what the file system must keep free for everybody else. Behind
+    elf_socket and tables_socket is an ELF worker each: a table that takes long delays no name.
     """
 
     node: str = matching(os.uname().nodename, NODE, "a printable text of 1 to 253 characters")
@@ -38,6 +39,7 @@ class CollectorConfig:
     pins_directory: str = matching("/run/parca-agent/bpf", **PATH)
     loader_report: str = matching("/run/parca-agent/loader.json", **PATH)
     elf_socket: str = matching("/run/parca-agent/elf.sock", **PATH)
+    tables_socket: str = matching("/run/parca-agent/tables.sock", **PATH)
     spool_dir: str = matching("/var/lib/parca-agent/spool", **PATH)
     spool_max_bytes: int = limits(512 << 20, 1 << 20, 1 << 44)
     spool_max_age_seconds: int = limits(7 * 86_400, 60, 10 * 366 * 86_400)

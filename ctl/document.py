@@ -27,7 +27,10 @@ class AgentProcess:
     """One process of the agent, read from /proc. Where its threads differ, the most privileged
     thread's value stands."""
 
-    role: Annotated[str, "`collector`, `shipper`, `elf worker`, `report`, or its own name"]
+    role: Annotated[
+        str,
+        "`collector`, `shipper`, `elf worker`, `elf worker (tables)`, `report`, or its own name",
+    ]
     pid: Annotated[int, "its number in the reader's pid namespace"]
     parent_pid: Annotated[int, "the process that started it"]
     user: Annotated[str, "name of the first of `uids`, or its number"]

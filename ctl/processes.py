@@ -100,7 +100,8 @@ def role(cmdline: bytes, name: str) -> str:
         if word.endswith("/loader"):
             return "loader"
         if word.endswith("/collector"):
-            return ROLES.get("".join(words[at + 1 : at + 2]), name)
+            which = " (tables)" if words[at + 1 : at + 3] == ["elf", "tables"] else ""
+            return ROLES.get("".join(words[at + 1 : at + 2]), name) + which
     return name
 
 

@@ -34,9 +34,13 @@ def report(layout: Layout, accounts: Accounts, after: str) -> tuple[Sequence[str
 
 
 def services(
-    layout: Layout, accounts: Accounts, status: socket.socket, elf: socket.socket
-) -> tuple[Plan, Plan, Plan]:
-    """Collector, shipper and ELF worker."""
+    layout: Layout,
+    accounts: Accounts,
+    status: socket.socket,
+    elf: socket.socket,
+    tables: socket.socket,
+) -> tuple[Plan, ...]:
+    """Collector, shipper and two ELF workers: one for names, one for unwind tables."""
     return (
         Plan(
             "collect",
@@ -50,14 +54,22 @@ def services(
             _user(accounts, SHIPPER, SPOOL),
             role(layout, "ship", "--config", str(layout.ship_yaml)),
         ),
-        Plan(
-            "elf",
-            _user(accounts, ELF_WORKER),
-            role(layout, "elf"),
-            listener=elf,
-            listener_name="elf",
-            on_demand=True,
-        ),
+        _elf_worker(layout, accounts, "elf", elf),
+        _elf_worker(layout, accounts, "tables", tables, "tables"),
+    )
+
+
+def _elf_worker(
+    layout: Layout, accounts: Accounts, name: str, listener: socket.socket, *arguments: str
+) -> Plan:
+    """The same process whatever its name, which says only whose connections it takes."""
+    return Plan(
+        name,
+        _user(accounts, ELF_WORKER),
+        role(layout, "elf", *arguments),
+        listener=listener,
+        listener_name=name,
+        on_demand=True,
     )
 
 

@@ -58,5 +58,9 @@ class Layout:
         return self.run / "elf.sock"
 
     @property
+    def tables_socket(self) -> Path:
+        return self.run / "tables.sock"
+
+    @property
     def spool(self) -> Path:
         return self.state / "spool"

@@ -120,9 +120,10 @@ def _supervise(
     with (
         sockets.listen(layout.status_socket, 0, who.groups[STATUS], 0o660) as status,
         sockets.listen(layout.elf_socket, 0, collector[1], 0o660) as elf,
+        sockets.listen(layout.tables_socket, 0, collector[1], 0o660) as tables,
     ):
         supervisor = Supervisor(
-            commands.services(layout, who, status, elf),
+            commands.services(layout, who, status, elf, tables),
             status_socket=layout.status_socket,
             frequency=chosen.sampling.frequency,
             terminal=terminal,

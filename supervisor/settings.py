@@ -95,6 +95,7 @@ def collector_yaml(settings: Settings, layout: Layout) -> str:
         pins_directory=str(layout.pins),
         loader_report=str(layout.loader_report),
         elf_socket=str(layout.elf_socket),
+        tables_socket=str(layout.tables_socket),
         spool_dir=str(layout.spool),
         spool_max_bytes=settings.spool.max_bytes,
         spool_max_age_seconds=settings.spool.max_age_seconds,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: keep the three long-lived processes running, show how it goes, stop them in order."""
+"""The loop: keep the processes running, show how it goes, stop them in order."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Supervisor:
 
     def __init__(
         self,
-        plans: tuple[Plan, Plan, Plan],
+        plans: tuple[Plan, ...],
         *,
         status_socket: Path,
         frequency: int,
         terminal: Terminal,
         stops: StopSignals,
     ) -> None:
-        """plans: collector, shipper, ELF worker."""
+        """plans: the collector, then those that it needs to the end."""
         self.services = [Service(plan, terminal.message) for plan in plans]
         self.answer: bytes | None = None
         self._status_socket = status_socket
@@ -74,7 +74,7 @@ class Supervisor:
     def drain(self, before: Callable[[], None]) -> bool:
         """End sampling with `before`, then the processes; False if a window was lost by that.
 
-        The ELF worker stays until the collector has named its last frames. One more stop signal
+        The ELF workers stay until the collector has named its last frames. One more stop signal
         means not to wait for anything.
         """
         collector, *others = self.services

@@ -81,7 +81,8 @@ def _run(config: CollectorConfig) -> int:
         ship_dir=Path(config.ship_dir),
     )
     host = Host(config.node, os.uname().release, os.uname().machine)
-    readable = [path for path in (config.ship_dir, config.elf_socket) if Path(path).exists()]
+    more = (config.ship_dir, config.elf_socket, config.tables_socket)
+    readable = [path for path in more if Path(path).exists()]
     sandbox = close(roles.collect(config.spool_dir, *readable))
 
     reader = MappingReader(held.iterators["task_vma"], held.iterators["task"])

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The role `elf`: a process that reads executables and can do nothing else.
 
-It is started when a connection waits on the socket named "elf" (systemd's socket activation
-protocol: LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, descriptors from 3) and ends by itself.
+It is started when a connection waits on the socket that has its own name, "elf" unless another is
+given (systemd's socket activation protocol: LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES, descriptors
+from 3), and ends by itself.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ _MANY = 1 << 20
 
 def main(argv: list[str]) -> int:
     """Exit status 0 when there is no more work, 1 when it could not be started safely."""
-    if argv:
-        print("elf takes no arguments", file=sys.stderr)
+    if len(argv) > 1:
+        print("elf takes its name and nothing else", file=sys.stderr)
         return 2
     try:
-        listener = _listener()
+        listener = _listener(argv[0] if argv else _NAME)
         limits.apply()
         wear = limits.Wear()
         close(roles.elf())
@@ -37,15 +38,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _listener() -> socket.socket:
+def _listener(name: str) -> socket.socket:
     """The inherited listening socket; every other inherited descriptor above 2 is closed."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         raise LookupError("no socket was passed: LISTEN_PID is not this process")
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     count = int(os.environ.get("LISTEN_FDS", "0"))
-    if _NAME not in names[:count]:
-        raise LookupError(f"no socket named {_NAME} was passed: LISTEN_FDNAMES is {names}")
-    fd = _FIRST_DESCRIPTOR + names.index(_NAME)
+    if name not in names[:count]:
+        raise LookupError(f"no socket named {name} was passed: LISTEN_FDNAMES is {names}")
+    fd = _FIRST_DESCRIPTOR + names.index(name)
     os.closerange(_FIRST_DESCRIPTOR, fd)
     os.closerange(fd + 1, _MANY)
     os.set_inheritable(fd, False)

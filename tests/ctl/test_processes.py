@@ -42,6 +42,7 @@ def test_nobody_of_that_uid():
         (b"/usr/bin/python3\0-I\0/run/parca-agent/lib/collector\0collect\0", "collector"),
         (b"python3\0lib/collector\0ship\0--config\0x\0", "shipper"),
         (b"python3\0/lib/collector\0elf\0", "elf worker"),
+        (b"python3\0/lib/collector\0elf\0tables\0", "elf worker (tables)"),
         (b"python3\0/lib/collector\0report\0", "report"),
         (b"python3\0/lib/collector", "name"),
         (b"python3\0/lib/loader\0", "loader"),

@@ -91,11 +91,15 @@ class Agent:
         return pid
 
     def pid_of(self, role: str) -> int | None:
-        """Pid of the process that runs a role of the collector; None while there is none."""
+        """Pid of the process that runs a role of the collector; None while there is none.
+
+        The two ELF workers have the roles "elf" and "tables".
+        """
         for pid in children(self.supervisor):
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(b"python3") and role.encode() in words:
+                name = b"" if role == "elf" and b"tables" in words else role.encode()
+                if words[0].endswith(b"python3") and name in words[:-1]:
                     return pid
         return None
 

@@ -144,9 +144,9 @@ def roles(agent):
             if age(pid) < STARTING_SECONDS:
                 continue
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            found[command[5].decode()] = [
+            found.setdefault(command[5].decode(), []).extend(
                 capabilities(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()
-            ]
+            )
         except (FileNotFoundError, ProcessLookupError):
             continue  # ended while we looked: an idle ELF worker does
     return found

@@ -62,7 +62,8 @@ def test_a_run_leaves_four_files_and_nothing_else(options: Options) -> None:
     assert summary["status"] == {"samples": {"total": 3412}}
     assert summary["uid"] == pwd.getpwnam("parca-agent").pw_uid
     worker = pwd.getpwnam("parca-agent-elf").pw_uid
-    assert f"collect: the worker is uid {worker}" in shown
+    assert f"collect: the worker is elf with uid {worker}" in shown
+    assert f"collect: the worker is tables with uid {worker}" in shown
     assert not options.layout.run.exists()
     assert mounts.mounted_under(options.layout.run) == []
 

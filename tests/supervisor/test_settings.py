@@ -54,6 +54,7 @@ def test_every_setting_arrives_in_the_file_of_who_needs_it(tmp_path: Path) -> No
         pins_directory=f"{tmp_path}/run/bpf",
         loader_report=f"{tmp_path}/run/loader.json",
         elf_socket=f"{tmp_path}/run/elf.sock",
+        tables_socket=f"{tmp_path}/run/tables.sock",
         spool_dir=f"{tmp_path}/state/spool",
         spool_max_bytes=1048576,
         spool_max_age_seconds=60,

@@ -117,7 +117,7 @@ def test_many_rules_leave_room_for_fewer_rows():
     assert len(made.chunks) >= 2000 / 360
 
 
-def test_sec_a_page_of_too_many_parts_is_unsupported_and_counted(monkeypatch):
+def test_sec_02_a_page_of_too_many_parts_is_unsupported_and_counted(monkeypatch):
     monkeypatch.setattr(module, "PAGE_SHIFTS", range(16, 15, -1))
     table = table_of([(0x20000 + n, 4 + n % 2) for n in range(0x10000)] + [(0x30010, 6)])
     made = chunks(table, [(0, 0, 0x40000)], FRAME)
@@ -136,7 +136,7 @@ def test_sec_a_row_for_each_byte_of_some_pages():
 
 
 @pytest.mark.parametrize("size", [1 << 40, 1 << 62])
-def test_sec_code_without_end_stays_bounded(size):
+def test_sec_02_code_without_end_stays_bounded(size):
     table = table_of([(0x1000, 4)])
     tracemalloc.start()
     try:

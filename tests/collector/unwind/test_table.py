@@ -100,7 +100,7 @@ def test_sec_a_compressed_section_that_is_none(data):
         table(elf([section(b".debug_frame", data, flags=0x800)]))
 
 
-def test_sec_a_compressed_section_grows_no_further_than_it_says():
+def test_sec_04_a_compressed_section_grows_no_further_than_it_says():
     bomb = packed(bytes(1 << 26), 1 << 10)
     tracemalloc.start()
     try:
@@ -139,7 +139,7 @@ def test_a_file_that_says_nothing_gives_an_empty_table():
     assert len(table(elf())) == 0
 
 
-def test_sec_a_million_functions():
+def test_sec_02_a_million_functions():
     """Each is another function of one byte; equal neighbours leave hardly a row."""
     head = record(0, cie(data=b"\x03"))
     count = 1_000_000
@@ -152,7 +152,7 @@ def test_sec_a_million_functions():
 
 
 @pytest.mark.parametrize("limit", ["MAX_FDES", "MAX_ROWS"])
-def test_sec_more_functions_or_rows_than_any_file_has_are_an_error(monkeypatch, limit):
+def test_sec_02_more_functions_or_rows_than_any_file_has_are_an_error(monkeypatch, limit):
     monkeypatch.setattr(frames, limit, 3)
     many = [(CODE + 16 * n, 16, b"") for n in range(4)]
     assert len(table(simple(many[:3]))) == 2
@@ -167,7 +167,7 @@ def with_program(program):
     return elf([section(b".eh_frame", head + record(len(head) + 4, body))])
 
 
-def test_sec_a_function_of_millions_of_rows_is_unsupported_from_some_row_on():
+def test_sec_02_a_function_of_millions_of_rows_is_unsupported_from_some_row_on():
     data = with_program(b"\x41\x0e\x10\x41\x0e\x20" * (1 << 20))
     tracemalloc.start()
     try:
@@ -179,12 +179,12 @@ def test_sec_a_function_of_millions_of_rows_is_unsupported_from_some_row_on():
     assert len(found) < 1 << 17
 
 
-def test_sec_programs_that_take_too_long_are_an_error():
+def test_sec_02_programs_that_take_too_long_are_an_error():
     with pytest.raises(ElfError, match="too many bytes"):
         table(with_program(bytes((1 << 24) + 16)))
 
 
-def test_sec_zero_words_without_end_are_an_error():
+def test_sec_02_zero_words_without_end_are_an_error():
     with pytest.raises(ElfError, match="too many"):
         table(elf([section(b".eh_frame", bytes((1 << 23) + 4))]))
 

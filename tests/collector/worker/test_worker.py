@@ -105,7 +105,7 @@ def test_unwind_tables_are_made_behind_the_door(supervised, client):
     assert worker.poll() is None
 
 
-def test_a_table_beyond_its_own_deadline_ends_the_worker(supervised, client):
+def test_sec_02_a_table_beyond_its_own_deadline_ends_the_worker(supervised, client):
     worker = supervised.start(table="0.01")
     with opened(the_libc()) as fd, pytest.raises(WorkerDiedError):
         client.unwind(fd)

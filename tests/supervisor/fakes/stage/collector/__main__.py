@@ -22,7 +22,7 @@ def setting(name: str) -> str:
 
 
 def collect() -> None:
-    """Answers the status, asks the ELF worker, writes a window when told to stop."""
+    """Answers the status, asks both ELF workers, writes a window when told to stop."""
     spool = Path(setting("spool_dir"))
     number = len(list(spool.iterdir())) + 1
     stopped: list[int] = []
@@ -30,10 +30,11 @@ def collect() -> None:
     if setting("frequency") == "77" and number == 1:
         (spool / f"{number:020d}.window").write_text("before the crash")
         os.kill(os.getpid(), signal.SIGKILL)
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(setting("elf_socket"))
-        worker = client.recv(100).decode()
-    print(f"the worker is {worker}")
+    for name in ("elf", "tables"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(setting(f"{name}_socket"))
+            worker = client.recv(100).decode()
+        print(f"the worker is {worker}")
     listener = socket.socket(fileno=NAMES["status"])
     listener.settimeout(0.05)
     while not stopped:
@@ -50,8 +51,9 @@ def collect() -> None:
 
 
 def elf() -> None:
-    peer, _ = socket.socket(fileno=NAMES["elf"]).accept()
-    peer.sendall(f"uid {os.getuid()}".encode())
+    name = sys.argv[-1]
+    peer, _ = socket.socket(fileno=NAMES[name]).accept()
+    peer.sendall(f"{name} with uid {os.getuid()}".encode())
 
 
 def ship() -> None:
