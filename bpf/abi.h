@@ -23,6 +23,10 @@
 #define UNWIND_ROWS 1023
 #define UNWIND_PARTS 8
 #define UNWIND_PART_BITS 3
+#define MEMORY_BYTES 4096	/* of one answer of read_memory */
+#define MEMORY_PER_SECOND 256	/* answers; as many as MEMORY_BURST at once after a pause */
+#define MEMORY_BURST 2048
+#define MEMORY_STATUSES 19
 
 /* Why a user stack ends where it does. */
 enum stack_end {
@@ -160,6 +164,28 @@ struct counters {
 	__u64 events_lost;
 	__u64 ranges_truncated;
 	__u64 ranges_full;
+
+	/* What became of requests for memory, in the order of enum memory_denial; and bytes given. */
+	__u64 memory_read;
+	__u64 memory_denied_length;
+	__u64 memory_denied_process;
+	__u64 memory_denied_kernel_thread;
+	__u64 memory_denied_rate;
+	__u64 memory_denied_not_dumpable;
+	__u64 memory_denied_busy;
+	__u64 memory_denied_unmapped;
+	__u64 memory_denied_not_executable;
+	__u64 memory_denied_anonymous;
+	__u64 memory_denied_other_file;
+	__u64 memory_denied_writable;
+	__u64 memory_denied_shared;
+	__u64 memory_denied_special;
+	__u64 memory_denied_private;
+	__u64 memory_denied_outside;
+	__u64 memory_denied_not_elf;
+	__u64 memory_denied_unreadable;
+	__u64 memory_denied_changed;
+	__u64 memory_bytes;
 };
 
 enum event_type {
@@ -180,6 +206,7 @@ enum record_kind {
 	RECORD_MAPPING = 1,
 	RECORD_TASK = 2,
 	RECORD_END = 3,
+	RECORD_MEMORY = 4,
 };
 
 enum mapping_flag {
@@ -229,4 +256,47 @@ struct end_record {
 	__u32 kind;
 	__u32 size;
 	__u64 records;
+};
+
+/* Why read_memory gave nothing. Each has a counter of its name. */
+enum memory_denial {
+	MEMORY_READ = 0,		/* it did give */
+	MEMORY_DENIED_LENGTH = 1,	/* none, above MEMORY_BYTES, or past the end of the address space */
+	MEMORY_DENIED_PROCESS = 2,	/* another process, or another program by now */
+	MEMORY_DENIED_KERNEL_THREAD = 3, /* no memory: a kernel thread, or what has ended */
+	MEMORY_DENIED_RATE = 4,		/* too many requests */
+	MEMORY_DENIED_NOT_DUMPABLE = 5,	/* a debugger of the same user would be refused, too */
+	MEMORY_DENIED_BUSY = 6,		/* somebody changes the mappings: ask again */
+	MEMORY_DENIED_UNMAPPED = 7,	/* nothing is mapped at one of the three addresses */
+	MEMORY_DENIED_NOT_EXECUTABLE = 8, /* `executable` is in no executable mapping of a file */
+	MEMORY_DENIED_ANONYMOUS = 9,	/* `address` is in no mapping of a file */
+	MEMORY_DENIED_OTHER_FILE = 10,	/* than the one at `executable` */
+	MEMORY_DENIED_WRITABLE = 11,
+	MEMORY_DENIED_SHARED = 12,
+	MEMORY_DENIED_SPECIAL = 13,	/* of a device */
+	MEMORY_DENIED_PRIVATE = 14,	/* pages may differ from the file's: relocated, written before */
+	MEMORY_DENIED_OUTSIDE = 15,	/* goes on behind the end of the mapping */
+	MEMORY_DENIED_NOT_ELF = 16,	/* `header` is not where the file begins, or that is no ELF header */
+	MEMORY_DENIED_UNREADABLE = 17,	/* the pages cannot be had */
+	MEMORY_DENIED_CHANGED = 18,	/* the mapping or the process did, meanwhile */
+};
+
+/* What the collector asks of read_memory: `length` bytes at `address` of the file of which
+ * `executable` is an address in an executable mapping and `header` the address of its first byte. */
+struct memory_request {
+	__u64 start_time;
+	__u64 exec_id;
+	__u64 executable;
+	__u64 header;
+	__u64 address;
+	__u32 length;
+	__u32 tgid;
+};
+
+/* The answer; if the status is MEMORY_READ the bytes follow up to `size`. */
+struct memory_record {
+	__u32 kind;
+	__u32 size;
+	__u32 status;			/* enum memory_denial */
+	__u32 reserved;
 };

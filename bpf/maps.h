@@ -165,6 +165,24 @@ struct {
 	__type(value, struct unwind_chunk);
 } unwind_chunks SEC(".maps");
 
+/* 0 -> what to read next. Written by the collector; read by read_memory, once for each answer, and
+ * believed in nothing. One entry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct memory_request);
+} memory_request SEC(".maps");
+
+/* 0 -> up to when answers are given out already (monotonic ns). Written and read by read_memory;
+ * pinned for nobody, so that user space cannot hasten it. One entry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} memory_rate SEC(".maps");
+
 /* process -> when a miss was last announced (monotonic ns). Written and read by the sampler.
  * 4096 processes, least recently used first out. */
 struct {

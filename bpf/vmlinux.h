@@ -151,6 +151,7 @@ struct vm_area_struct {
 	unsigned long vm_end;
 	struct mm_struct *vm_mm;
 	unsigned long vm_flags;
+	void *anon_vma;
 	unsigned long vm_pgoff;
 	struct file *vm_file;
 };

@@ -586,7 +586,7 @@ static void (*_cffi_call_python_org)(struct _cffi_externpy_s *, char *);
 
 static void *_cffi_types[] = {
 /*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 137), // _Bool()(struct bpf_map const *)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // struct bpf_map const *
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // struct bpf_map const *
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(char const *)
 /*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 138), // char const *
@@ -598,7 +598,7 @@ static void *_cffi_types[] = {
 /* 10 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 11 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(struct bpf_program const *)
-/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // struct bpf_program const *
+/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 152), // struct bpf_program const *
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(void)
 /* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -627,7 +627,7 @@ static void *_cffi_types[] = {
 /* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void *, void *, void *, void *, uint32_t *)
 /* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 176), // void *
+/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // void *
 /* 43 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 44 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 45 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
@@ -635,7 +635,7 @@ static void *_cffi_types[] = {
 /* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *)
 /* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 176), // void const *
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // void const *
 /* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *, uint32_t *)
 /* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
@@ -654,13 +654,13 @@ static void *_cffi_types[] = {
 /* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
 /* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_link *)
-/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // struct bpf_link *
+/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // struct bpf_link *
 /* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_link const *)
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 148), // struct bpf_link const *
+/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // struct bpf_link const *
 /* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map *, int)
-/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // struct bpf_map *
+/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // struct bpf_map *
 /* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map *, uint32_t)
@@ -671,7 +671,7 @@ static void *_cffi_types[] = {
 /* 83 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_object *)
-/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // struct bpf_object *
+/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // struct bpf_object *
 /* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_object *, char const *, void const *, size_t)
 /* 89 */ _CFFI_OP(_CFFI_OP_NOOP, 86),
@@ -683,7 +683,7 @@ static void *_cffi_types[] = {
 /* 95 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
 /* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct ring_buffer *, void *, size_t)
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 158), // struct ring_buffer *
+/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 161), // struct ring_buffer *
 /* 99 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -697,7 +697,7 @@ static void *_cffi_types[] = {
 /* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION, 75), // struct bpf_map *()(struct bpf_object const *, struct bpf_map const *)
-/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // struct bpf_object const *
+/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // struct bpf_object const *
 /* 113 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 86), // struct bpf_object *()(char const *)
@@ -709,18 +709,18 @@ static void *_cffi_types[] = {
 /* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // struct bpf_program *()(struct bpf_object const *, struct bpf_program *)
 /* 123 */ _CFFI_OP(_CFFI_OP_NOOP, 112),
-/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // struct bpf_program *
+/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 152), // struct bpf_program *
 /* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION, 98), // struct ring_buffer *()(int)
 /* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION, 176), // void()(struct bpf_object *)
+/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION, 179), // void()(struct bpf_object *)
 /* 130 */ _CFFI_OP(_CFFI_OP_NOOP, 86),
 /* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION, 176), // void()(struct ring_buffer *)
+/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION, 179), // void()(struct ring_buffer *)
 /* 133 */ _CFFI_OP(_CFFI_OP_NOOP, 98),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 176), // void()(void)
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 179), // void()(void)
 /* 136 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 137 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 1), // _Bool
 /* 138 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
@@ -728,40 +728,43 @@ static void *_cffi_types[] = {
 /* 140 */ (_cffi_opcode_t)(16),
 /* 141 */ _CFFI_OP(_CFFI_OP_ENUM, 0), // enum event_type
 /* 142 */ _CFFI_OP(_CFFI_OP_ENUM, 1), // enum mapping_flag
-/* 143 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // enum record_kind
-/* 144 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // enum stack_end
-/* 145 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // enum unwind_cfa
-/* 146 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // enum unwind_frame
-/* 147 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 5), // short
-/* 148 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // struct bpf_link
-/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // struct bpf_map
-/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // struct bpf_object
-/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // struct bpf_program
-/* 152 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // struct control
-/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // struct counters
-/* 154 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // struct end_record
-/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // struct event
-/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // struct executable
-/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // struct mapping_record
-/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // struct ring_buffer
-/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // struct sample_key
-/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // struct stack
-/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // struct task_record
-/* 162 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // struct unwind_chunk
-/* 163 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // struct unwind_key
-/* 164 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 4), // unsigned char
-/* 165 */ _CFFI_OP(_CFFI_OP_ARRAY, 164), // unsigned char[3968]
-/* 166 */ (_cffi_opcode_t)(3968),
-/* 167 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 8), // unsigned int
-/* 168 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 12), // unsigned long long
-/* 169 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // unsigned long long[127]
-/* 170 */ (_cffi_opcode_t)(127),
-/* 171 */ _CFFI_OP(_CFFI_OP_ARRAY, 168), // unsigned long long[2]
-/* 172 */ (_cffi_opcode_t)(2),
-/* 173 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 6), // unsigned short
-/* 174 */ _CFFI_OP(_CFFI_OP_ARRAY, 173), // unsigned short[7]
-/* 175 */ (_cffi_opcode_t)(7),
-/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 143 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // enum memory_denial
+/* 144 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // enum record_kind
+/* 145 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // enum stack_end
+/* 146 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // enum unwind_cfa
+/* 147 */ _CFFI_OP(_CFFI_OP_ENUM, 6), // enum unwind_frame
+/* 148 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 5), // short
+/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // struct bpf_link
+/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // struct bpf_map
+/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // struct bpf_object
+/* 152 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // struct bpf_program
+/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // struct control
+/* 154 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // struct counters
+/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // struct end_record
+/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // struct event
+/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // struct executable
+/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // struct mapping_record
+/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // struct memory_record
+/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // struct memory_request
+/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // struct ring_buffer
+/* 162 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // struct sample_key
+/* 163 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // struct stack
+/* 164 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // struct task_record
+/* 165 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // struct unwind_chunk
+/* 166 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // struct unwind_key
+/* 167 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 4), // unsigned char
+/* 168 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // unsigned char[3968]
+/* 169 */ (_cffi_opcode_t)(3968),
+/* 170 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 8), // unsigned int
+/* 171 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 12), // unsigned long long
+/* 172 */ _CFFI_OP(_CFFI_OP_ARRAY, 171), // unsigned long long[127]
+/* 173 */ (_cffi_opcode_t)(127),
+/* 174 */ _CFFI_OP(_CFFI_OP_ARRAY, 171), // unsigned long long[2]
+/* 175 */ (_cffi_opcode_t)(2),
+/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 6), // unsigned short
+/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 176), // unsigned short[7]
+/* 178 */ (_cffi_opcode_t)(7),
+/* 179 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
 };
 
 static int _cffi_const_EVENT_EXEC(unsigned long long *o)
@@ -820,6 +823,139 @@ static int _cffi_const_MAPPING_PATH_TRUNCATED(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_MEMORY_READ(unsigned long long *o)
+{
+  int n = (MEMORY_READ) <= 0;
+  *o = (unsigned long long)((MEMORY_READ) | 0);  /* check that MEMORY_READ is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_LENGTH(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_LENGTH) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_LENGTH) | 0);  /* check that MEMORY_DENIED_LENGTH is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_PROCESS(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_PROCESS) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_PROCESS) | 0);  /* check that MEMORY_DENIED_PROCESS is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_KERNEL_THREAD(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_KERNEL_THREAD) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_KERNEL_THREAD) | 0);  /* check that MEMORY_DENIED_KERNEL_THREAD is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_RATE(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_RATE) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_RATE) | 0);  /* check that MEMORY_DENIED_RATE is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_NOT_DUMPABLE(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_NOT_DUMPABLE) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_NOT_DUMPABLE) | 0);  /* check that MEMORY_DENIED_NOT_DUMPABLE is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_BUSY(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_BUSY) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_BUSY) | 0);  /* check that MEMORY_DENIED_BUSY is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_UNMAPPED(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_UNMAPPED) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_UNMAPPED) | 0);  /* check that MEMORY_DENIED_UNMAPPED is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_NOT_EXECUTABLE(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_NOT_EXECUTABLE) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_NOT_EXECUTABLE) | 0);  /* check that MEMORY_DENIED_NOT_EXECUTABLE is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_ANONYMOUS(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_ANONYMOUS) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_ANONYMOUS) | 0);  /* check that MEMORY_DENIED_ANONYMOUS is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_OTHER_FILE(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_OTHER_FILE) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_OTHER_FILE) | 0);  /* check that MEMORY_DENIED_OTHER_FILE is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_WRITABLE(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_WRITABLE) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_WRITABLE) | 0);  /* check that MEMORY_DENIED_WRITABLE is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_SHARED(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_SHARED) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_SHARED) | 0);  /* check that MEMORY_DENIED_SHARED is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_SPECIAL(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_SPECIAL) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_SPECIAL) | 0);  /* check that MEMORY_DENIED_SPECIAL is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_PRIVATE(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_PRIVATE) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_PRIVATE) | 0);  /* check that MEMORY_DENIED_PRIVATE is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_OUTSIDE(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_OUTSIDE) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_OUTSIDE) | 0);  /* check that MEMORY_DENIED_OUTSIDE is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_NOT_ELF(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_NOT_ELF) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_NOT_ELF) | 0);  /* check that MEMORY_DENIED_NOT_ELF is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_UNREADABLE(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_UNREADABLE) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_UNREADABLE) | 0);  /* check that MEMORY_DENIED_UNREADABLE is an integer */
+  return n;
+}
+
+static int _cffi_const_MEMORY_DENIED_CHANGED(unsigned long long *o)
+{
+  int n = (MEMORY_DENIED_CHANGED) <= 0;
+  *o = (unsigned long long)((MEMORY_DENIED_CHANGED) | 0);  /* check that MEMORY_DENIED_CHANGED is an integer */
+  return n;
+}
+
 static int _cffi_const_RECORD_MAPPING(unsigned long long *o)
 {
   int n = (RECORD_MAPPING) <= 0;
@@ -838,6 +974,13 @@ static int _cffi_const_RECORD_END(unsigned long long *o)
 {
   int n = (RECORD_END) <= 0;
   *o = (unsigned long long)((RECORD_END) | 0);  /* check that RECORD_END is an integer */
+  return n;
+}
+
+static int _cffi_const_RECORD_MEMORY(unsigned long long *o)
+{
+  int n = (RECORD_MEMORY) <= 0;
+  *o = (unsigned long long)((RECORD_MEMORY) | 0);  /* check that RECORD_MEMORY is an integer */
   return n;
 }
 
@@ -2755,6 +2898,42 @@ static int _cffi_const_MAX_FRAMES(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_MEMORY_BURST(unsigned long long *o)
+{
+  int n = (MEMORY_BURST) <= 0;
+  *o = (unsigned long long)((MEMORY_BURST) | 0);  /* check that MEMORY_BURST is an integer */
+  if (!_cffi_check_int(*o, n, 2048U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_MEMORY_BYTES(unsigned long long *o)
+{
+  int n = (MEMORY_BYTES) <= 0;
+  *o = (unsigned long long)((MEMORY_BYTES) | 0);  /* check that MEMORY_BYTES is an integer */
+  if (!_cffi_check_int(*o, n, 4096U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_MEMORY_PER_SECOND(unsigned long long *o)
+{
+  int n = (MEMORY_PER_SECOND) <= 0;
+  *o = (unsigned long long)((MEMORY_PER_SECOND) | 0);  /* check that MEMORY_PER_SECOND is an integer */
+  if (!_cffi_check_int(*o, n, 256U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_MEMORY_STATUSES(unsigned long long *o)
+{
+  int n = (MEMORY_STATUSES) <= 0;
+  *o = (unsigned long long)((MEMORY_STATUSES) | 0);  /* check that MEMORY_STATUSES is an integer */
+  if (!_cffi_check_int(*o, n, 19U))
+    n |= 2;
+  return n;
+}
+
 static int _cffi_const_OUTCOMES(unsigned long long *o)
 {
   int n = (OUTCOMES) <= 0;
@@ -2872,6 +3051,26 @@ static void _cffi_checkfld_struct_counters(struct counters *p)
   (void)((p->events_lost) | 0);  /* check that 'struct counters.events_lost' is an integer */
   (void)((p->ranges_truncated) | 0);  /* check that 'struct counters.ranges_truncated' is an integer */
   (void)((p->ranges_full) | 0);  /* check that 'struct counters.ranges_full' is an integer */
+  (void)((p->memory_read) | 0);  /* check that 'struct counters.memory_read' is an integer */
+  (void)((p->memory_denied_length) | 0);  /* check that 'struct counters.memory_denied_length' is an integer */
+  (void)((p->memory_denied_process) | 0);  /* check that 'struct counters.memory_denied_process' is an integer */
+  (void)((p->memory_denied_kernel_thread) | 0);  /* check that 'struct counters.memory_denied_kernel_thread' is an integer */
+  (void)((p->memory_denied_rate) | 0);  /* check that 'struct counters.memory_denied_rate' is an integer */
+  (void)((p->memory_denied_not_dumpable) | 0);  /* check that 'struct counters.memory_denied_not_dumpable' is an integer */
+  (void)((p->memory_denied_busy) | 0);  /* check that 'struct counters.memory_denied_busy' is an integer */
+  (void)((p->memory_denied_unmapped) | 0);  /* check that 'struct counters.memory_denied_unmapped' is an integer */
+  (void)((p->memory_denied_not_executable) | 0);  /* check that 'struct counters.memory_denied_not_executable' is an integer */
+  (void)((p->memory_denied_anonymous) | 0);  /* check that 'struct counters.memory_denied_anonymous' is an integer */
+  (void)((p->memory_denied_other_file) | 0);  /* check that 'struct counters.memory_denied_other_file' is an integer */
+  (void)((p->memory_denied_writable) | 0);  /* check that 'struct counters.memory_denied_writable' is an integer */
+  (void)((p->memory_denied_shared) | 0);  /* check that 'struct counters.memory_denied_shared' is an integer */
+  (void)((p->memory_denied_special) | 0);  /* check that 'struct counters.memory_denied_special' is an integer */
+  (void)((p->memory_denied_private) | 0);  /* check that 'struct counters.memory_denied_private' is an integer */
+  (void)((p->memory_denied_outside) | 0);  /* check that 'struct counters.memory_denied_outside' is an integer */
+  (void)((p->memory_denied_not_elf) | 0);  /* check that 'struct counters.memory_denied_not_elf' is an integer */
+  (void)((p->memory_denied_unreadable) | 0);  /* check that 'struct counters.memory_denied_unreadable' is an integer */
+  (void)((p->memory_denied_changed) | 0);  /* check that 'struct counters.memory_denied_changed' is an integer */
+  (void)((p->memory_bytes) | 0);  /* check that 'struct counters.memory_bytes' is an integer */
 }
 struct _cffi_align_struct_counters { char x; struct counters y; };
 
@@ -2934,6 +3133,33 @@ static void _cffi_checkfld_struct_mapping_record(struct mapping_record *p)
   (void)((p->reserved) | 0);  /* check that 'struct mapping_record.reserved' is an integer */
 }
 struct _cffi_align_struct_mapping_record { char x; struct mapping_record y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_memory_record(struct memory_record *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->kind) | 0);  /* check that 'struct memory_record.kind' is an integer */
+  (void)((p->size) | 0);  /* check that 'struct memory_record.size' is an integer */
+  (void)((p->status) | 0);  /* check that 'struct memory_record.status' is an integer */
+  (void)((p->reserved) | 0);  /* check that 'struct memory_record.reserved' is an integer */
+}
+struct _cffi_align_struct_memory_record { char x; struct memory_record y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_memory_request(struct memory_request *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->start_time) | 0);  /* check that 'struct memory_request.start_time' is an integer */
+  (void)((p->exec_id) | 0);  /* check that 'struct memory_request.exec_id' is an integer */
+  (void)((p->executable) | 0);  /* check that 'struct memory_request.executable' is an integer */
+  (void)((p->header) | 0);  /* check that 'struct memory_request.header' is an integer */
+  (void)((p->address) | 0);  /* check that 'struct memory_request.address' is an integer */
+  (void)((p->length) | 0);  /* check that 'struct memory_request.length' is an integer */
+  (void)((p->tgid) | 0);  /* check that 'struct memory_request.tgid' is an integer */
+}
+struct _cffi_align_struct_memory_request { char x; struct memory_request y; };
 
 _CFFI_UNUSED_FN
 static void _cffi_checkfld_struct_sample_key(struct sample_key *p)
@@ -3031,12 +3257,36 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "MAPPING_VDSO", (void *)_cffi_const_MAPPING_VDSO, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "MAPPING_WRITABLE", (void *)_cffi_const_MAPPING_WRITABLE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "MAX_FRAMES", (void *)_cffi_const_MAX_FRAMES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "MEMORY_BURST", (void *)_cffi_const_MEMORY_BURST, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "MEMORY_BYTES", (void *)_cffi_const_MEMORY_BYTES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "MEMORY_DENIED_ANONYMOUS", (void *)_cffi_const_MEMORY_DENIED_ANONYMOUS, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_BUSY", (void *)_cffi_const_MEMORY_DENIED_BUSY, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_CHANGED", (void *)_cffi_const_MEMORY_DENIED_CHANGED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_KERNEL_THREAD", (void *)_cffi_const_MEMORY_DENIED_KERNEL_THREAD, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_LENGTH", (void *)_cffi_const_MEMORY_DENIED_LENGTH, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_NOT_DUMPABLE", (void *)_cffi_const_MEMORY_DENIED_NOT_DUMPABLE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_NOT_ELF", (void *)_cffi_const_MEMORY_DENIED_NOT_ELF, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_NOT_EXECUTABLE", (void *)_cffi_const_MEMORY_DENIED_NOT_EXECUTABLE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_OTHER_FILE", (void *)_cffi_const_MEMORY_DENIED_OTHER_FILE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_OUTSIDE", (void *)_cffi_const_MEMORY_DENIED_OUTSIDE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_PRIVATE", (void *)_cffi_const_MEMORY_DENIED_PRIVATE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_PROCESS", (void *)_cffi_const_MEMORY_DENIED_PROCESS, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_RATE", (void *)_cffi_const_MEMORY_DENIED_RATE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_SHARED", (void *)_cffi_const_MEMORY_DENIED_SHARED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_SPECIAL", (void *)_cffi_const_MEMORY_DENIED_SPECIAL, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_UNMAPPED", (void *)_cffi_const_MEMORY_DENIED_UNMAPPED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_UNREADABLE", (void *)_cffi_const_MEMORY_DENIED_UNREADABLE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_DENIED_WRITABLE", (void *)_cffi_const_MEMORY_DENIED_WRITABLE, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_PER_SECOND", (void *)_cffi_const_MEMORY_PER_SECOND, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "MEMORY_READ", (void *)_cffi_const_MEMORY_READ, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "MEMORY_STATUSES", (void *)_cffi_const_MEMORY_STATUSES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "OUTCOMES", (void *)_cffi_const_OUTCOMES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "PATH_LENGTH", (void *)_cffi_const_PATH_LENGTH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "RANGES_PER_CHUNK", (void *)_cffi_const_RANGES_PER_CHUNK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "RANGE_CHUNKS", (void *)_cffi_const_RANGE_CHUNKS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "RECORD_END", (void *)_cffi_const_RECORD_END, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "RECORD_MAPPING", (void *)_cffi_const_RECORD_MAPPING, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "RECORD_MEMORY", (void *)_cffi_const_RECORD_MEMORY, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "RECORD_TASK", (void *)_cffi_const_RECORD_TASK, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_BAD_FRAME_POINTER", (void *)_cffi_const_STACK_BAD_FRAME_POINTER, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "STACK_COMPAT", (void *)_cffi_const_STACK_COMPAT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
@@ -3099,306 +3349,403 @@ static const struct _cffi_global_s _cffi_globals[] = {
 static const struct _cffi_field_s _cffi_fields[] = {
   { "heartbeat", offsetof(struct control, heartbeat),
                  sizeof(((struct control *)0)->heartbeat),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "sequence", offsetof(struct control, sequence),
                 sizeof(((struct control *)0)->sequence),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "recorded", offsetof(struct counters, recorded),
                 sizeof(((struct counters *)0)->recorded),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "skipped_idle", offsetof(struct counters, skipped_idle),
                     sizeof(((struct counters *)0)->skipped_idle),
-                    _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "skipped_no_heartbeat", offsetof(struct counters, skipped_no_heartbeat),
                             sizeof(((struct counters *)0)->skipped_no_heartbeat),
-                            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "skipped_pid_namespace", offsetof(struct counters, skipped_pid_namespace),
                              sizeof(((struct counters *)0)->skipped_pid_namespace),
-                             _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "skipped_exiting", offsetof(struct counters, skipped_exiting),
                        sizeof(((struct counters *)0)->skipped_exiting),
-                       _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "lost_stacks_full", offsetof(struct counters, lost_stacks_full),
                         sizeof(((struct counters *)0)->lost_stacks_full),
-                        _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "lost_samples_full", offsetof(struct counters, lost_samples_full),
                          sizeof(((struct counters *)0)->lost_samples_full),
-                         _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                         _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "lost_stack_collision", offsetof(struct counters, lost_stack_collision),
                             sizeof(((struct counters *)0)->lost_stack_collision),
-                            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "lost_map_busy", offsetof(struct counters, lost_map_busy),
                      sizeof(((struct counters *)0)->lost_map_busy),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "lost_internal", offsetof(struct counters, lost_internal),
                      sizeof(((struct counters *)0)->lost_internal),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_complete", offsetof(struct counters, user_complete),
                      sizeof(((struct counters *)0)->user_complete),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_truncated", offsetof(struct counters, user_truncated),
                       sizeof(((struct counters *)0)->user_truncated),
-                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_outside_mappings", offsetof(struct counters, user_outside_mappings),
                              sizeof(((struct counters *)0)->user_outside_mappings),
-                             _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_unmapped_process", offsetof(struct counters, user_unmapped_process),
                              sizeof(((struct counters *)0)->user_unmapped_process),
-                             _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_unreadable", offsetof(struct counters, user_unreadable),
                        sizeof(((struct counters *)0)->user_unreadable),
-                       _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_bad_frame_pointer", offsetof(struct counters, user_bad_frame_pointer),
                               sizeof(((struct counters *)0)->user_bad_frame_pointer),
-                              _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_no_table", offsetof(struct counters, user_no_table),
                      sizeof(((struct counters *)0)->user_no_table),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_unsupported_row", offsetof(struct counters, user_unsupported_row),
                             sizeof(((struct counters *)0)->user_unsupported_row),
-                            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_table_changed", offsetof(struct counters, user_table_changed),
                           sizeof(((struct counters *)0)->user_table_changed),
-                          _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                          _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_stuck", offsetof(struct counters, user_stuck),
                   sizeof(((struct counters *)0)->user_stuck),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_lost_frame_pointer", offsetof(struct counters, user_lost_frame_pointer),
                                sizeof(((struct counters *)0)->user_lost_frame_pointer),
-                               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                               _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_compat", offsetof(struct counters, user_compat),
                    sizeof(((struct counters *)0)->user_compat),
-                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "frames_by_row", offsetof(struct counters, frames_by_row),
                      sizeof(((struct counters *)0)->frames_by_row),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "frames_by_frame_pointer", offsetof(struct counters, frames_by_frame_pointer),
                                sizeof(((struct counters *)0)->frames_by_frame_pointer),
-                               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                               _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "stacks_stored", offsetof(struct counters, stacks_stored),
                      sizeof(((struct counters *)0)->stacks_stored),
-                     _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "samples_stored", offsetof(struct counters, samples_stored),
                       sizeof(((struct counters *)0)->samples_stored),
-                      _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "events_sent", offsetof(struct counters, events_sent),
                    sizeof(((struct counters *)0)->events_sent),
-                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "events_lost", offsetof(struct counters, events_lost),
                    sizeof(((struct counters *)0)->events_lost),
-                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "ranges_truncated", offsetof(struct counters, ranges_truncated),
                         sizeof(((struct counters *)0)->ranges_truncated),
-                        _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "ranges_full", offsetof(struct counters, ranges_full),
                    sizeof(((struct counters *)0)->ranges_full),
-                   _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_read", offsetof(struct counters, memory_read),
+                   sizeof(((struct counters *)0)->memory_read),
+                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_length", offsetof(struct counters, memory_denied_length),
+                            sizeof(((struct counters *)0)->memory_denied_length),
+                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_process", offsetof(struct counters, memory_denied_process),
+                             sizeof(((struct counters *)0)->memory_denied_process),
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_kernel_thread", offsetof(struct counters, memory_denied_kernel_thread),
+                                   sizeof(((struct counters *)0)->memory_denied_kernel_thread),
+                                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_rate", offsetof(struct counters, memory_denied_rate),
+                          sizeof(((struct counters *)0)->memory_denied_rate),
+                          _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_not_dumpable", offsetof(struct counters, memory_denied_not_dumpable),
+                                  sizeof(((struct counters *)0)->memory_denied_not_dumpable),
+                                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_busy", offsetof(struct counters, memory_denied_busy),
+                          sizeof(((struct counters *)0)->memory_denied_busy),
+                          _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_unmapped", offsetof(struct counters, memory_denied_unmapped),
+                              sizeof(((struct counters *)0)->memory_denied_unmapped),
+                              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_not_executable", offsetof(struct counters, memory_denied_not_executable),
+                                    sizeof(((struct counters *)0)->memory_denied_not_executable),
+                                    _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_anonymous", offsetof(struct counters, memory_denied_anonymous),
+                               sizeof(((struct counters *)0)->memory_denied_anonymous),
+                               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_other_file", offsetof(struct counters, memory_denied_other_file),
+                                sizeof(((struct counters *)0)->memory_denied_other_file),
+                                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_writable", offsetof(struct counters, memory_denied_writable),
+                              sizeof(((struct counters *)0)->memory_denied_writable),
+                              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_shared", offsetof(struct counters, memory_denied_shared),
+                            sizeof(((struct counters *)0)->memory_denied_shared),
+                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_special", offsetof(struct counters, memory_denied_special),
+                             sizeof(((struct counters *)0)->memory_denied_special),
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_private", offsetof(struct counters, memory_denied_private),
+                             sizeof(((struct counters *)0)->memory_denied_private),
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_outside", offsetof(struct counters, memory_denied_outside),
+                             sizeof(((struct counters *)0)->memory_denied_outside),
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_not_elf", offsetof(struct counters, memory_denied_not_elf),
+                             sizeof(((struct counters *)0)->memory_denied_not_elf),
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_unreadable", offsetof(struct counters, memory_denied_unreadable),
+                                sizeof(((struct counters *)0)->memory_denied_unreadable),
+                                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_denied_changed", offsetof(struct counters, memory_denied_changed),
+                             sizeof(((struct counters *)0)->memory_denied_changed),
+                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "memory_bytes", offsetof(struct counters, memory_bytes),
+                    sizeof(((struct counters *)0)->memory_bytes),
+                    _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "kind", offsetof(struct end_record, kind),
             sizeof(((struct end_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "size", offsetof(struct end_record, size),
             sizeof(((struct end_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "records", offsetof(struct end_record, records),
                sizeof(((struct end_record *)0)->records),
-               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+               _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "type", offsetof(struct event, type),
             sizeof(((struct event *)0)->type),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "tgid", offsetof(struct event, tgid),
             sizeof(((struct event *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "start_time", offsetof(struct event, start_time),
                   sizeof(((struct event *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "exec_id", offsetof(struct event, exec_id),
                sizeof(((struct event *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+               _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "table", offsetof(struct executable, table),
              sizeof(((struct executable *)0)->table),
-             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+             _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "page_shift", offsetof(struct executable, page_shift),
                   sizeof(((struct executable *)0)->page_shift),
-                  _CFFI_OP(_CFFI_OP_NOOP, 167) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "last_used", offsetof(struct executable, last_used),
                  sizeof(((struct executable *)0)->last_used),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "id", offsetof(struct executable, id),
           sizeof(((struct executable *)0)->id),
-          _CFFI_OP(_CFFI_OP_NOOP, 171) },
+          _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "chunks", offsetof(struct executable, chunks),
               sizeof(((struct executable *)0)->chunks),
-              _CFFI_OP(_CFFI_OP_NOOP, 167) },
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "rows", offsetof(struct executable, rows),
             sizeof(((struct executable *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "kind", offsetof(struct mapping_record, kind),
             sizeof(((struct mapping_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "size", offsetof(struct mapping_record, size),
             sizeof(((struct mapping_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "tgid", offsetof(struct mapping_record, tgid),
             sizeof(((struct mapping_record *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "flags", offsetof(struct mapping_record, flags),
              sizeof(((struct mapping_record *)0)->flags),
-             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+             _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "start_time", offsetof(struct mapping_record, start_time),
                   sizeof(((struct mapping_record *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "exec_id", offsetof(struct mapping_record, exec_id),
                sizeof(((struct mapping_record *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+               _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "start", offsetof(struct mapping_record, start),
              sizeof(((struct mapping_record *)0)->start),
-             _CFFI_OP(_CFFI_OP_NOOP, 168) },
+             _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "end", offsetof(struct mapping_record, end),
            sizeof(((struct mapping_record *)0)->end),
-           _CFFI_OP(_CFFI_OP_NOOP, 168) },
+           _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "offset", offsetof(struct mapping_record, offset),
               sizeof(((struct mapping_record *)0)->offset),
-              _CFFI_OP(_CFFI_OP_NOOP, 168) },
+              _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "inode", offsetof(struct mapping_record, inode),
              sizeof(((struct mapping_record *)0)->inode),
-             _CFFI_OP(_CFFI_OP_NOOP, 168) },
+             _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "file_size", offsetof(struct mapping_record, file_size),
                  sizeof(((struct mapping_record *)0)->file_size),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "fs_magic", offsetof(struct mapping_record, fs_magic),
                 sizeof(((struct mapping_record *)0)->fs_magic),
-                _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "file", offsetof(struct mapping_record, file),
             sizeof(((struct mapping_record *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+            _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "device", offsetof(struct mapping_record, device),
               sizeof(((struct mapping_record *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 167) },
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "reserved", offsetof(struct mapping_record, reserved),
                 sizeof(((struct mapping_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 167) },
+                _CFFI_OP(_CFFI_OP_NOOP, 170) },
+  { "kind", offsetof(struct memory_record, kind),
+            sizeof(((struct memory_record *)0)->kind),
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+  { "size", offsetof(struct memory_record, size),
+            sizeof(((struct memory_record *)0)->size),
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+  { "status", offsetof(struct memory_record, status),
+              sizeof(((struct memory_record *)0)->status),
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+  { "reserved", offsetof(struct memory_record, reserved),
+                sizeof(((struct memory_record *)0)->reserved),
+                _CFFI_OP(_CFFI_OP_NOOP, 170) },
+  { "start_time", offsetof(struct memory_request, start_time),
+                  sizeof(((struct memory_request *)0)->start_time),
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "exec_id", offsetof(struct memory_request, exec_id),
+               sizeof(((struct memory_request *)0)->exec_id),
+               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "executable", offsetof(struct memory_request, executable),
+                  sizeof(((struct memory_request *)0)->executable),
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "header", offsetof(struct memory_request, header),
+              sizeof(((struct memory_request *)0)->header),
+              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "address", offsetof(struct memory_request, address),
+               sizeof(((struct memory_request *)0)->address),
+               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+  { "length", offsetof(struct memory_request, length),
+              sizeof(((struct memory_request *)0)->length),
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+  { "tgid", offsetof(struct memory_request, tgid),
+            sizeof(((struct memory_request *)0)->tgid),
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "tgid", offsetof(struct sample_key, tgid),
             sizeof(((struct sample_key *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "tid", offsetof(struct sample_key, tid),
            sizeof(((struct sample_key *)0)->tid),
-           _CFFI_OP(_CFFI_OP_NOOP, 167) },
+           _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "start_time", offsetof(struct sample_key, start_time),
                   sizeof(((struct sample_key *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "exec_id", offsetof(struct sample_key, exec_id),
                sizeof(((struct sample_key *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+               _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "user_stack", offsetof(struct sample_key, user_stack),
                   sizeof(((struct sample_key *)0)->user_stack),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "kernel_stack", offsetof(struct sample_key, kernel_stack),
                     sizeof(((struct sample_key *)0)->kernel_stack),
-                    _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "comm", offsetof(struct sample_key, comm),
             sizeof(((struct sample_key *)0)->comm),
             _CFFI_OP(_CFFI_OP_NOOP, 139) },
   { "length", offsetof(struct stack, length),
               sizeof(((struct stack *)0)->length),
-              _CFFI_OP(_CFFI_OP_NOOP, 167) },
+              _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "end", offsetof(struct stack, end),
            sizeof(((struct stack *)0)->end),
-           _CFFI_OP(_CFFI_OP_NOOP, 167) },
+           _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "addresses", offsetof(struct stack, addresses),
                  sizeof(((struct stack *)0)->addresses),
-                 _CFFI_OP(_CFFI_OP_NOOP, 169) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 172) },
   { "kind", offsetof(struct task_record, kind),
             sizeof(((struct task_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "size", offsetof(struct task_record, size),
             sizeof(((struct task_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "tgid", offsetof(struct task_record, tgid),
             sizeof(((struct task_record *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "tid", offsetof(struct task_record, tid),
            sizeof(((struct task_record *)0)->tid),
-           _CFFI_OP(_CFFI_OP_NOOP, 167) },
+           _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "start_time", offsetof(struct task_record, start_time),
                   sizeof(((struct task_record *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "exec_id", offsetof(struct task_record, exec_id),
                sizeof(((struct task_record *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 168) },
+               _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "cgroup_id", offsetof(struct task_record, cgroup_id),
                  sizeof(((struct task_record *)0)->cgroup_id),
-                 _CFFI_OP(_CFFI_OP_NOOP, 168) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
   { "parent_tgid", offsetof(struct task_record, parent_tgid),
                    sizeof(((struct task_record *)0)->parent_tgid),
-                   _CFFI_OP(_CFFI_OP_NOOP, 167) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "uid", offsetof(struct task_record, uid),
            sizeof(((struct task_record *)0)->uid),
-           _CFFI_OP(_CFFI_OP_NOOP, 167) },
+           _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "kernel_thread", offsetof(struct task_record, kernel_thread),
                      sizeof(((struct task_record *)0)->kernel_thread),
-                     _CFFI_OP(_CFFI_OP_NOOP, 167) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "reserved", offsetof(struct task_record, reserved),
                 sizeof(((struct task_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 167) },
+                _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "comm", offsetof(struct task_record, comm),
             sizeof(((struct task_record *)0)->comm),
             _CFFI_OP(_CFFI_OP_NOOP, 139) },
   { "key", offsetof(struct unwind_chunk, key),
            sizeof(((struct unwind_chunk *)0)->key),
-           _CFFI_OP(_CFFI_OP_NOOP, 163) },
+           _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "rows", offsetof(struct unwind_chunk, rows),
             sizeof(((struct unwind_chunk *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 173) },
+            _CFFI_OP(_CFFI_OP_NOOP, 176) },
   { "parts", offsetof(struct unwind_chunk, parts),
              sizeof(((struct unwind_chunk *)0)->parts),
-             _CFFI_OP(_CFFI_OP_NOOP, 174) },
+             _CFFI_OP(_CFFI_OP_NOOP, 177) },
   { "data", offsetof(struct unwind_chunk, data),
             sizeof(((struct unwind_chunk *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 165) },
+            _CFFI_OP(_CFFI_OP_NOOP, 168) },
   { "key_again", offsetof(struct unwind_chunk, key_again),
                  sizeof(((struct unwind_chunk *)0)->key_again),
-                 _CFFI_OP(_CFFI_OP_NOOP, 163) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 166) },
   { "table", offsetof(struct unwind_key, table),
              sizeof(((struct unwind_key *)0)->table),
-             _CFFI_OP(_CFFI_OP_NOOP, 167) },
+             _CFFI_OP(_CFFI_OP_NOOP, 170) },
   { "page", offsetof(struct unwind_key, page),
             sizeof(((struct unwind_key *)0)->page),
-            _CFFI_OP(_CFFI_OP_NOOP, 167) },
+            _CFFI_OP(_CFFI_OP_NOOP, 170) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "bpf_link", 148, _CFFI_F_OPAQUE,
+  { "bpf_link", 149, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_map", 149, _CFFI_F_OPAQUE,
+  { "bpf_map", 150, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_object", 150, _CFFI_F_OPAQUE,
+  { "bpf_object", 151, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_program", 151, _CFFI_F_OPAQUE,
+  { "bpf_program", 152, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "control", 152, _CFFI_F_CHECK_FIELDS,
+  { "control", 153, _CFFI_F_CHECK_FIELDS,
     sizeof(struct control), offsetof(struct _cffi_align_struct_control, y), 0, 2 },
-  { "counters", 153, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 30 },
-  { "end_record", 154, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 32, 3 },
-  { "event", 155, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 35, 4 },
-  { "executable", 156, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct executable), offsetof(struct _cffi_align_struct_executable, y), 39, 6 },
-  { "mapping_record", 157, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 45, 15 },
-  { "ring_buffer", 158, _CFFI_F_OPAQUE,
+  { "counters", 154, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 50 },
+  { "end_record", 155, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 52, 3 },
+  { "event", 156, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 55, 4 },
+  { "executable", 157, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct executable), offsetof(struct _cffi_align_struct_executable, y), 59, 6 },
+  { "mapping_record", 158, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 65, 15 },
+  { "memory_record", 159, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct memory_record), offsetof(struct _cffi_align_struct_memory_record, y), 80, 4 },
+  { "memory_request", 160, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct memory_request), offsetof(struct _cffi_align_struct_memory_request, y), 84, 7 },
+  { "ring_buffer", 161, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "sample_key", 159, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 60, 7 },
-  { "stack", 160, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 67, 3 },
-  { "task_record", 161, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 70, 12 },
-  { "unwind_chunk", 162, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct unwind_chunk), offsetof(struct _cffi_align_struct_unwind_chunk, y), 82, 5 },
-  { "unwind_key", 163, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct unwind_key), offsetof(struct _cffi_align_struct_unwind_key, y), 87, 2 },
+  { "sample_key", 162, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 91, 7 },
+  { "stack", 163, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 98, 3 },
+  { "task_record", 164, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 101, 12 },
+  { "unwind_chunk", 165, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_chunk), offsetof(struct _cffi_align_struct_unwind_chunk, y), 113, 5 },
+  { "unwind_key", 166, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_key), offsetof(struct _cffi_align_struct_unwind_key, y), 118, 2 },
 };
 
 static const struct _cffi_enum_s _cffi_enums[] = {
@@ -3406,25 +3753,30 @@ static const struct _cffi_enum_s _cffi_enums[] = {
     "EVENT_EXEC,EVENT_EXIT,EVENT_MISS" },
   { "mapping_flag", 142, _cffi_prim_int(sizeof(enum mapping_flag), ((enum mapping_flag)-1) <= 0),
     "MAPPING_WRITABLE,MAPPING_SHARED,MAPPING_ANONYMOUS,MAPPING_VDSO,MAPPING_PATH_TRUNCATED" },
-  { "record_kind", 143, _cffi_prim_int(sizeof(enum record_kind), ((enum record_kind)-1) <= 0),
-    "RECORD_MAPPING,RECORD_TASK,RECORD_END" },
-  { "stack_end", 144, _cffi_prim_int(sizeof(enum stack_end), ((enum stack_end)-1) <= 0),
+  { "memory_denial", 143, _cffi_prim_int(sizeof(enum memory_denial), ((enum memory_denial)-1) <= 0),
+    "MEMORY_READ,MEMORY_DENIED_LENGTH,MEMORY_DENIED_PROCESS,MEMORY_DENIED_KERNEL_THREAD,MEMORY_DENIED_RATE,"
+    "MEMORY_DENIED_NOT_DUMPABLE,MEMORY_DENIED_BUSY,MEMORY_DENIED_UNMAPPED,MEMORY_DENIED_NOT_EXECUTABLE,MEMORY_DENIED_ANONYMOUS,"
+    "MEMORY_DENIED_OTHER_FILE,MEMORY_DENIED_WRITABLE,MEMORY_DENIED_SHARED,MEMORY_DENIED_SPECIAL,MEMORY_DENIED_PRIVATE,"
+    "MEMORY_DENIED_OUTSIDE,MEMORY_DENIED_NOT_ELF,MEMORY_DENIED_UNREADABLE,MEMORY_DENIED_CHANGED" },
+  { "record_kind", 144, _cffi_prim_int(sizeof(enum record_kind), ((enum record_kind)-1) <= 0),
+    "RECORD_MAPPING,RECORD_TASK,RECORD_END,RECORD_MEMORY" },
+  { "stack_end", 145, _cffi_prim_int(sizeof(enum stack_end), ((enum stack_end)-1) <= 0),
     "STACK_COMPLETE,STACK_TRUNCATED,STACK_OUTSIDE_MAPPINGS,STACK_UNMAPPED_PROCESS,STACK_UNREADABLE,STACK_KERNEL,"
     "STACK_BAD_FRAME_POINTER,STACK_NO_TABLE,STACK_UNSUPPORTED_ROW,STACK_TABLE_CHANGED,STACK_STUCK,STACK_LOST_FRAME_POINTER,"
     "STACK_COMPAT" },
-  { "unwind_cfa", 145, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
+  { "unwind_cfa", 146, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
     "CFA_END,CFA_BOTTOM,CFA_STACK,CFA_FRAME,CFA_PLT,CFA_SIGNAL,CFA_UNSUPPORTED,CFA_STACK_LOADED,CFA_FRAME_LOADED" },
-  { "unwind_frame", 146, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
+  { "unwind_frame", 147, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
     "FRAME_SAME,FRAME_AT,FRAME_LOST,FRAME_AT_FRAME" },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "__s16", 147 },
+  { "__s16", 148 },
   { "__s32", 7 },
-  { "__u16", 173 },
-  { "__u32", 167 },
-  { "__u64", 168 },
-  { "__u8", 164 },
+  { "__u16", 176 },
+  { "__u32", 170 },
+  { "__u64", 171 },
+  { "__u8", 167 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3434,12 +3786,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  89,  /* num_globals */
-  16,  /* num_struct_unions */
-  6,  /* num_enums */
+  113,  /* num_globals */
+  18,  /* num_struct_unions */
+  7,  /* num_enums */
   6,  /* num_typenames */
   NULL,  /* no includes */
-  177,  /* num_types */
+  180,  /* num_types */
   0,  /* flags */
 };
 

@@ -20,6 +20,8 @@ SHARED_STRUCTS = (
     "unwind_key",
     "unwind_chunk",
     "executable",
+    "memory_request",
+    "memory_record",
 )
 
 MAX_FRAMES: int = lib.MAX_FRAMES

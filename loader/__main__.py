@@ -39,6 +39,7 @@ def run(settings: config.Config, journal: Journal) -> dict[str, object]:
     loaded = load.load_all(settings, len(cpus))
     journal.note("loaded")
     probe.require_thread_iterators(loaded.objects["iterators"].program_fd("task"))
+    check_memory(loaded)
     links, how = attach.attach_all(loaded, settings, cpus)
     journal.note("attached")
     pin.pin_generation(settings.pins_directory, number, loaded, links, settings.pins_group)
@@ -60,12 +61,25 @@ def run(settings: config.Config, journal: Journal) -> dict[str, object]:
             "perf_event_link": "attached and pinned",
             "thread_iterators": "read one of the loader itself",
             "ksym_iterator": "found _text",
+            "memory_iterator": loaded.missing.get("memory", "refused the loader made undumpable"),
         },
         "programs": {name: item.programs() for name, item in loaded.objects.items()},
         "objects": abi.object_hashes(),
         "abi": abi.sha256(),
         "libbpf": abi.libbpf_version(),
     }
+
+
+def check_memory(loaded: load.Loaded) -> None:
+    """Sees to it that `read_memory` is pinned only if it refuses what it must."""
+    if "memory" in loaded.missing:
+        return
+    task, program = (
+        loaded.objects[item].program_fd(name)
+        for item, name in (("iterators", "task"), ("memory", "read_memory"))
+    )
+    if refusal := probe.memory_refusal(task, program, loaded.maps["memory_request"]):
+        loaded.missing["memory"] = refusal
 
 
 def write_report(path: str, report: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ from loader.errors import Refusal
 
 HEARTBEAT_WINDOWS = 3
 HEARTBEAT_SECONDS = 15  # at least: a window may wait on the ELF worker for a third of that
+OPTIONAL = ("memory",)  # what sampling goes on without
 DEEPEST_PID_NAMESPACE = 4  # levels spelled out in bpf/identity.h
 FEWEST_STACKS, MOST_STACKS = 2048, 8192
 
@@ -21,6 +22,7 @@ class Loaded:
     def __init__(self) -> None:
         self.objects: dict[str, objects.BpfObject] = {}
         self.maps: dict[str, int] = {}
+        self.missing: dict[str, str] = {}  # optional object -> why it is not used
         self.pid_level = 0
 
     def add(self, item: objects.BpfObject) -> None:
@@ -55,7 +57,7 @@ def load_all(config: Config, cpus: int) -> Loaded:
     if loaded.pid_level > DEEPEST_PID_NAMESPACE:
         raise Refusal(f"pid namespace nested {loaded.pid_level} deep; run the agent at most"
                       f" {DEEPEST_PID_NAMESPACE} levels below the host")  # fmt: skip
-    for name in ("sampler", "process", "iterators"):
+    for name in ("sampler", "process", "iterators", "memory"):
         item = objects.BpfObject(name)
         item.set_max_entries(map_sizes(config, cpus))
         item.set_constant("agent_pid_level", loaded.pid_level)
@@ -64,7 +66,12 @@ def load_all(config: Config, cpus: int) -> Loaded:
             item.set_constant("tell_threads", config.threads)
             limit = max(HEARTBEAT_WINDOWS * config.window_seconds, HEARTBEAT_SECONDS)
             item.set_constant("heartbeat_limit", limit * 10**9)
-        loaded.add(item)
+        try:
+            loaded.add(item)
+        except Refusal as refusal:
+            if name not in OPTIONAL:
+                raise
+            loaded.missing[name] = str(refusal)
     objects.write_first(loaded.maps["set_1"], "set_1", (1).to_bytes(4, "little"))
     for number in ("set_0", "set_1"):
         objects.freeze(loaded.maps[number], number)

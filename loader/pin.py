@@ -26,6 +26,7 @@ MAPS = {
     "events": READ_WRITE,
     "executables": READ_WRITE,
     "file_tables": READ_WRITE,
+    "memory_request": READ_WRITE,
     "samples_0": READ_WRITE,
     "samples_1": READ_WRITE,
     "set_0": READ_ONLY,
@@ -34,7 +35,12 @@ MAPS = {
     "stacks_1": READ_WRITE,
     "unwind_chunks": READ_WRITE,
 }
-ITERATORS = ("task_vma", "task", "ksym")
+ITERATORS = {  # program -> its object
+    "task_vma": "iterators",
+    "task": "iterators",
+    "ksym": "iterators",
+    "read_memory": "memory",
+}
 
 
 def verify_directory(path: str) -> None:
@@ -96,8 +102,9 @@ def pin_generation(
     os.mkdir(building, 0o700)
     for name, mode in MAPS.items():
         _pin(loaded.maps[name], f"{building}/{name}", mode, group)
-    for name in ITERATORS:
-        _pin(loaded.objects["iterators"].program_fd(name), f"{building}/{name}", READ_ONLY, group)
+    for name, item in ITERATORS.items():
+        if item not in loaded.missing:
+            _pin(loaded.objects[item].program_fd(name), f"{building}/{name}", READ_ONLY, group)
     for name, link in links.items():
         _pin(link.fd, f"{building}/{name}", ROOT_ONLY, None)
     os.chown(building, -1, group)

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 
-from libbpf import iterators
+import prctl
+
+from libbpf import iterators, memory
+from libbpf._libbpf import ffi
 from libbpf.errors import BpfError
 from loader.errors import Refusal
 
@@ -76,6 +80,47 @@ def require_thread_iterators(program: int) -> None:
         ) from error
     if not output:
         raise Refusal(f"this kernel's iterators answer nothing for one process; {NEEDS}")
+
+
+def memory_refusal(task: int, program: int, requests: int) -> str:
+    """Why the collector must not get `read_memory`; empty where it can be trusted.
+
+    Kernels differ in where they keep what PR_SET_DUMPABLE sets, so the program is tried on the
+    loader itself, which stays undumpable.
+    """
+    try:
+        who = _myself(task)
+        prctl.set_dumpable(1)
+        readable = [at for at in _own_code() if _status(program, requests, who, at) == memory.READ]
+        prctl.set_dumpable(0)
+        denials = {memory.DENIALS.get(_status(program, requests, who, at)) for at in readable}
+    except OSError as error:  # BpfError is one
+        return f"reading the loader's own memory: {error}"
+    if denials != {"not_dumpable"}:
+        return "this kernel does not show where it keeps which processes are closed to debuggers"
+    return ""
+
+
+def _myself(task: int) -> memory.Program:
+    raw = iterators.read(task, "task", tid=os.getpid())
+    record = ffi.new("struct task_record *")
+    ffi.memmove(record, raw, min(len(raw), ffi.sizeof("struct task_record")))
+    return memory.Program(record.tgid, record.start_time, record.exec_id)
+
+
+def _own_code() -> Iterator[tuple[int, int]]:
+    """Start of each executable mapping, and where its file would begin."""
+    with open("/proc/self/maps", encoding="ascii", errors="replace") as file:
+        for line in file:
+            addresses, access, offset, *_ = line.split()
+            start = int(addresses.split("-")[0], 16)
+            if access == "r-xp" and start >= int(offset, 16):
+                yield start, start - int(offset, 16)
+
+
+def _status(program: int, requests: int, who: memory.Program, at: tuple[int, int]) -> int:
+    start, header = at
+    return memory.ask(program, requests, who, memory.Part(start, header, start, 1)).status
 
 
 def online_cpus() -> list[int]:

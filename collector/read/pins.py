@@ -17,6 +17,7 @@ READ_WRITE_MAPS = (
     "events",
     "executables",
     "file_tables",
+    "memory_request",
     "samples_0",
     "samples_1",
     "stacks_0",
@@ -24,6 +25,8 @@ READ_WRITE_MAPS = (
     "unwind_chunks",
 )
 ITERATORS = ("task_vma", "task", "ksym")
+READ_MEMORY = "read_memory"
+"""The iterator that the loader leaves out where the kernel does not let it be safe."""
 
 
 class NoGenerationError(Exception):
@@ -61,7 +64,8 @@ def open_newest(path: str) -> Pins:
     base = f"{path}/gen-{number}"
     maps = {name: Map.open_pin(f"{base}/{name}", read_only=True) for name in READ_ONLY_MAPS}
     maps |= {name: Map.open_pin(f"{base}/{name}") for name in READ_WRITE_MAPS}
-    iterators = {name: open_pin(f"{base}/{name}", read_only=True) for name in ITERATORS}
+    names = (*ITERATORS, *(name for name in (READ_MEMORY,) if Path(base, name).exists()))
+    iterators = {name: open_pin(f"{base}/{name}", read_only=True) for name in names}
     return Pins(number, _identity(maps["control"].id), maps, iterators, directory)
 
 
