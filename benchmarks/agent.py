@@ -141,4 +141,5 @@ def _wait_for_answer(process: subprocess.Popen[bytes], log: Path) -> None:
             status()
             return
         time.sleep(0.1)
-    raise BenchmarkError(log.read_text(errors="replace"))
+    said = log.read_text(errors="replace")
+    raise BenchmarkError(f"the agent did not come up:\n{said}")

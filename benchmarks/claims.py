@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.measure import Result
+from benchmarks.tables import TableResult
 
 MIB = 1 << 20
 DEFAULT_HZ = 19
@@ -33,9 +34,9 @@ class Claim:
         return self.value > self.gate
 
 
-def claims(results: Sequence[Result]) -> list[Claim]:
+def claims(results: Sequence[Result], tables: Sequence[TableResult] = ()) -> list[Claim]:
     """Those that can be judged by these results."""
-    found = []
+    found = [*_table_claims(tables)]
     default = [one for one in results if one.hz == DEFAULT_HZ]
     busy = {one.hz: one for one in results if one.load == "2 busy"}
     if DEFAULT_HZ in busy:
@@ -49,6 +50,13 @@ def claims(results: Sequence[Result]) -> list[Claim]:
     if DEFAULT_HZ in busy and FASTER_HZ in busy:
         found.append(Claim("CPU per window at 99 Hz over that at 19 Hz, 2 busy", *_growth(busy)))
     return found
+
+
+def _table_claims(tables: Sequence[TableResult]) -> Iterator[Claim]:
+    for one in tables:
+        if one.name == "node":
+            yield Claim("unwind table of node, CPU of the worker: s", one.seconds, 1.0, 2.0)
+            yield Claim("the same, most memory: MiB", one.peak_rss / MIB, 300, 400)
 
 
 def _growth(busy: dict[int, Result]) -> tuple[float, float, float]:

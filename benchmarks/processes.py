@@ -47,6 +47,12 @@ def memory(pid: int) -> Memory:
     return Memory(*(int(fields[name].split()[0]) * 1024 for name in ("Rss", "Pss")))
 
 
+def peak_rss(pid: int) -> int:
+    """The most memory that was ever resident, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(dict(line.split(":", 1) for line in lines)["VmHWM"].split()[0]) * 1024
+
+
 def roles(supervisor: int) -> dict[str, int]:
     """Pid of each role that is running, found among the supervisor's children."""
     found: dict[str, int] = {}

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks import tables
 from benchmarks.claims import MIB, Claim, claims
 from benchmarks.measure import Result
 from benchmarks.table import COLUMNS, render, render_claims
+from benchmarks.tables import TableResult
 
 
 def result(**changes: Any) -> Result:
@@ -32,6 +34,22 @@ def result(**changes: Any) -> Result:
         "maps": {"stacks_0": 4 * MIB},
     }
     return Result(**(values | changes))
+
+
+def table_result(**changes: Any) -> TableResult:
+    values = {
+        "name": "node",
+        "text_bytes": 27 * MIB,
+        "rows": 277_000,
+        "page_shift": 16,
+        "chunks": 457,
+        "left_out": 0,
+        "refused": 0,
+        "seconds": 0.7,
+        "wall_seconds": 0.8,
+        "peak_rss": 40 * MIB,
+    }
+    return TableResult(**(values | changes))
 
 
 def by_name(found: list[Claim], part: str) -> Claim:
@@ -62,6 +80,17 @@ def test_memory_is_that_of_the_worst_load() -> None:
 def test_cost_by_sample_is_missed() -> None:
     fast = result(hz=99, window_milliseconds={"drain": 5.0, "resolve": 10.0, "encode": 5.0})
     assert by_name(claims([result(), fast]), "99 Hz over").missed
+
+
+def test_the_table_of_node_is_judged() -> None:
+    found = claims([], [table_result(name="libc", seconds=3.0), table_result(seconds=1.5)])
+    assert [claim.verdict for claim in found] == ["within the gate", "met"]
+
+
+def test_a_line_for_each_table() -> None:
+    header, row = tables.render([table_result()]).splitlines()
+    assert "KiB/MiB" in header
+    assert row.split()[:7] == ["node", "27.0", "277,000", "10,259", "457", "68", "64"]
 
 
 def test_what_was_not_measured_is_not_claimed() -> None:
