@@ -14,14 +14,16 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import loads, machine, measure, table, tables
+from benchmarks import loads, machine, measure, table, tables, unwinding
 from benchmarks.agent import BenchmarkError
 from benchmarks.claims import Claim, claims
 from benchmarks.measure import Result
+from benchmarks.real import LOADS
 from benchmarks.tables import TableResult
+from benchmarks.unwinding import Absent, Program
 
 RESULTS = Path(__file__).with_name("results")
-PARTS = ("agent", "tables")
+PARTS = ("agent", "tables", "programs")
 RATES = (19, 99)
 WARM_UP, SECONDS = 13.0, 36.0
 """The warm-up covers the first window, which meets every executable for the first time."""
@@ -37,14 +39,16 @@ def main(arguments: list[str]) -> int:
     try:
         results = run_agent(chosen) if "agent" in parts else []
         made = tables.run() if "tables" in parts else []
+        programs = list(unwinding.run(LOADS)) if "programs" in parts else []
     except BenchmarkError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    judged = claims(results, made)
+    judged = [*claims(results, made), *unwinding.claims(programs)]
     shown = [table.render(results)] if results else []
     shown += [tables.render(made)] if made else []
+    shown += [unwinding.render(programs)] if programs else []
     print(*shown, table.render_claims(judged), sep="\n\n")
-    write(chosen.out or RESULTS / f"{_today()}.json", results, made, judged)
+    write(chosen.out or RESULTS / f"{_today()}.json", results, made, programs, judged)
     return int(any(claim.missed for claim in judged))
 
 
@@ -61,12 +65,19 @@ def run_agent(chosen: argparse.Namespace) -> list[Result]:
     return results
 
 
-def write(path: Path, results: list[Result], made: list[TableResult], judged: list[Claim]) -> None:
+def write(
+    path: Path,
+    results: list[Result],
+    made: list[TableResult],
+    programs: list[Program | Absent],
+    judged: list[Claim],
+) -> None:
     document = {
         "date": _today(),
         "machine": machine.describe(),
         "claims": [asdict(claim) | {"verdict": claim.verdict} for claim in judged],
         "results": [asdict(one) | {"agent_percent": one.agent_percent} for one in results],
+        "programs": [asdict(one) for one in programs],
         "tables": [asdict(one) | {"kernel_bytes": one.kernel_bytes} for one in made],
     }
     path.parent.mkdir(exist_ok=True)

@@ -110,14 +110,18 @@ def status() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(directory: Path, frequency: int) -> Iterator[Agent]:
-    """The agent from its first answer on. BenchmarkError when it does not come up."""
-    log = directory / "log"
+def running(directory: Path, frequency: int, settings: str = "") -> Iterator[Agent]:
+    """The agent from its first answer on, `settings` the operator's file in YAML.
+
+    BenchmarkError when it does not come up.
+    """
+    log, config = directory / "log", directory / "agent.yaml"
+    config.write_text(settings)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "supervisor", "run", "--stage", ROOT / "build/stage"),
-                *("--out", directory / "out", "--hz", str(frequency)),
+                *("--out", directory / "out", "--hz", str(frequency), "--config", config),
             ],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
