@@ -92,9 +92,11 @@ struct executable {
 	__u32 table;			/* its number, 0: the slot is free */
 	__u32 page_shift;
 	__u64 last_used;		/* seconds of CLOCK_MONOTONIC, stamped by the unwinder */
-	__u64 id[2];			/* first 16 bytes of SHA-256 of the build id */
+	__u64 id[2];			/* what it was made from: 16 bytes of a SHA-256 */
 	__u32 chunks;
 	__u32 rows;
+	__u32 version;			/* of the newest table that was ever here, for the next one */
+	__u32 reserved;
 };
 
 /* One instruction pointer list, leaf first. Return addresses are as found on the stack. */

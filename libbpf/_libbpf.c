@@ -585,11 +585,11 @@ static void (*_cffi_call_python_org)(struct _cffi_externpy_s *, char *);
 /************************************************************/
 
 static void *_cffi_types[] = {
-/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 137), // _Bool()(struct bpf_map const *)
-/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // struct bpf_map const *
+/*  0 */ _CFFI_OP(_CFFI_OP_FUNCTION, 150), // _Bool()(struct bpf_map const *)
+/*  1 */ _CFFI_OP(_CFFI_OP_POINTER, 163), // struct bpf_map const *
 /*  2 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  3 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(char const *)
-/*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 138), // char const *
+/*  4 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // char const *
 /*  5 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /*  6 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(int)
 /*  7 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7), // int
@@ -598,7 +598,7 @@ static void *_cffi_types[] = {
 /* 10 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
 /* 11 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 12 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(struct bpf_program const *)
-/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 152), // struct bpf_program const *
+/* 13 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // struct bpf_program const *
 /* 14 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 15 */ _CFFI_OP(_CFFI_OP_FUNCTION, 4), // char const *()(void)
 /* 16 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -627,7 +627,7 @@ static void *_cffi_types[] = {
 /* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void *, void *, void *, void *, uint32_t *)
 /* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // void *
+/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // void *
 /* 43 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 44 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 45 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
@@ -635,7 +635,7 @@ static void *_cffi_types[] = {
 /* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *)
 /* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 179), // void const *
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 192), // void const *
 /* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *, uint32_t *)
 /* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
@@ -647,124 +647,137 @@ static void *_cffi_types[] = {
 /* 59 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
 /* 60 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 61 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *, void const *, uint64_t)
+/* 62 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *, void *, size_t, uint32_t *)
 /* 63 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 64 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
-/* 65 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
-/* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
-/* 67 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_link *)
-/* 69 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // struct bpf_link *
-/* 70 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 71 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_link const *)
-/* 72 */ _CFFI_OP(_CFFI_OP_POINTER, 149), // struct bpf_link const *
-/* 73 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map *, int)
-/* 75 */ _CFFI_OP(_CFFI_OP_POINTER, 150), // struct bpf_map *
+/* 65 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
+/* 66 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
+/* 67 */ _CFFI_OP(_CFFI_OP_NOOP, 30),
+/* 68 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 69 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *, void const *, uint32_t *)
+/* 70 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 71 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
+/* 72 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
+/* 73 */ _CFFI_OP(_CFFI_OP_NOOP, 30),
+/* 74 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 75 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *, void const *, uint64_t)
 /* 76 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 77 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 78 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map *, uint32_t)
-/* 79 */ _CFFI_OP(_CFFI_OP_NOOP, 75),
-/* 80 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
-/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 82 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map const *)
-/* 83 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
-/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 85 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_object *)
-/* 86 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // struct bpf_object *
-/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 88 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_object *, char const *, void const *, size_t)
-/* 89 */ _CFFI_OP(_CFFI_OP_NOOP, 86),
-/* 90 */ _CFFI_OP(_CFFI_OP_NOOP, 4),
-/* 91 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
-/* 92 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28), // size_t
-/* 93 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_program const *)
-/* 95 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 96 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct ring_buffer *, void *, size_t)
-/* 98 */ _CFFI_OP(_CFFI_OP_POINTER, 161), // struct ring_buffer *
-/* 99 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
-/* 100 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
-/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 102 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(void)
-/* 103 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 104 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // struct bpf_link *()(struct bpf_program const *)
-/* 105 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 77 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
+/* 78 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
+/* 79 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 24),
+/* 80 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 81 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_link *)
+/* 82 */ _CFFI_OP(_CFFI_OP_POINTER, 162), // struct bpf_link *
+/* 83 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 84 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_link const *)
+/* 85 */ _CFFI_OP(_CFFI_OP_POINTER, 162), // struct bpf_link const *
+/* 86 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 87 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map *, int)
+/* 88 */ _CFFI_OP(_CFFI_OP_POINTER, 163), // struct bpf_map *
+/* 89 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 90 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 91 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map *, uint32_t)
+/* 92 */ _CFFI_OP(_CFFI_OP_NOOP, 88),
+/* 93 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 22),
+/* 94 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 95 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_map const *)
+/* 96 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 97 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 98 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_object *)
+/* 99 */ _CFFI_OP(_CFFI_OP_POINTER, 164), // struct bpf_object *
+/* 100 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 101 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_object *, char const *, void const *, size_t)
+/* 102 */ _CFFI_OP(_CFFI_OP_NOOP, 99),
+/* 103 */ _CFFI_OP(_CFFI_OP_NOOP, 4),
+/* 104 */ _CFFI_OP(_CFFI_OP_NOOP, 50),
+/* 105 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 106 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION, 69), // struct bpf_link *()(struct bpf_program const *, int)
+/* 107 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct bpf_program const *)
 /* 108 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
-/* 109 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 111 */ _CFFI_OP(_CFFI_OP_FUNCTION, 75), // struct bpf_map *()(struct bpf_object const *, struct bpf_map const *)
-/* 112 */ _CFFI_OP(_CFFI_OP_POINTER, 151), // struct bpf_object const *
-/* 113 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct ring_buffer *, void *, size_t)
+/* 111 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // struct ring_buffer *
+/* 112 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
+/* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 86), // struct bpf_object *()(char const *)
-/* 116 */ _CFFI_OP(_CFFI_OP_NOOP, 4),
-/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 118 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // struct bpf_program *()(struct bpf_object const *, char const *)
-/* 119 */ _CFFI_OP(_CFFI_OP_NOOP, 112),
-/* 120 */ _CFFI_OP(_CFFI_OP_NOOP, 4),
-/* 121 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 122 */ _CFFI_OP(_CFFI_OP_FUNCTION, 124), // struct bpf_program *()(struct bpf_object const *, struct bpf_program *)
-/* 123 */ _CFFI_OP(_CFFI_OP_NOOP, 112),
-/* 124 */ _CFFI_OP(_CFFI_OP_POINTER, 152), // struct bpf_program *
-/* 125 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 126 */ _CFFI_OP(_CFFI_OP_FUNCTION, 98), // struct ring_buffer *()(int)
-/* 127 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 129 */ _CFFI_OP(_CFFI_OP_FUNCTION, 179), // void()(struct bpf_object *)
-/* 130 */ _CFFI_OP(_CFFI_OP_NOOP, 86),
-/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 132 */ _CFFI_OP(_CFFI_OP_FUNCTION, 179), // void()(struct ring_buffer *)
-/* 133 */ _CFFI_OP(_CFFI_OP_NOOP, 98),
+/* 115 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(void)
+/* 116 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 117 */ _CFFI_OP(_CFFI_OP_FUNCTION, 82), // struct bpf_link *()(struct bpf_program const *)
+/* 118 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 119 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 120 */ _CFFI_OP(_CFFI_OP_FUNCTION, 82), // struct bpf_link *()(struct bpf_program const *, int)
+/* 121 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
+/* 122 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 123 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 124 */ _CFFI_OP(_CFFI_OP_FUNCTION, 88), // struct bpf_map *()(struct bpf_object const *, struct bpf_map const *)
+/* 125 */ _CFFI_OP(_CFFI_OP_POINTER, 164), // struct bpf_object const *
+/* 126 */ _CFFI_OP(_CFFI_OP_NOOP, 1),
+/* 127 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 128 */ _CFFI_OP(_CFFI_OP_FUNCTION, 99), // struct bpf_object *()(char const *)
+/* 129 */ _CFFI_OP(_CFFI_OP_NOOP, 4),
+/* 130 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 131 */ _CFFI_OP(_CFFI_OP_FUNCTION, 137), // struct bpf_program *()(struct bpf_object const *, char const *)
+/* 132 */ _CFFI_OP(_CFFI_OP_NOOP, 125),
+/* 133 */ _CFFI_OP(_CFFI_OP_NOOP, 4),
 /* 134 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 179), // void()(void)
-/* 136 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 137 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 1), // _Bool
-/* 138 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
-/* 139 */ _CFFI_OP(_CFFI_OP_ARRAY, 138), // char[16]
-/* 140 */ (_cffi_opcode_t)(16),
-/* 141 */ _CFFI_OP(_CFFI_OP_ENUM, 0), // enum event_type
-/* 142 */ _CFFI_OP(_CFFI_OP_ENUM, 1), // enum mapping_flag
-/* 143 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // enum memory_denial
-/* 144 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // enum record_kind
-/* 145 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // enum stack_end
-/* 146 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // enum unwind_cfa
-/* 147 */ _CFFI_OP(_CFFI_OP_ENUM, 6), // enum unwind_frame
-/* 148 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 5), // short
-/* 149 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // struct bpf_link
-/* 150 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // struct bpf_map
-/* 151 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // struct bpf_object
-/* 152 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // struct bpf_program
-/* 153 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // struct control
-/* 154 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // struct counters
-/* 155 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // struct end_record
-/* 156 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // struct event
-/* 157 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // struct executable
-/* 158 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // struct mapping_record
-/* 159 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // struct memory_record
-/* 160 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // struct memory_request
-/* 161 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // struct ring_buffer
-/* 162 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // struct sample_key
-/* 163 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // struct stack
-/* 164 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // struct task_record
-/* 165 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // struct unwind_chunk
-/* 166 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // struct unwind_key
-/* 167 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 4), // unsigned char
-/* 168 */ _CFFI_OP(_CFFI_OP_ARRAY, 167), // unsigned char[3968]
-/* 169 */ (_cffi_opcode_t)(3968),
-/* 170 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 8), // unsigned int
-/* 171 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 12), // unsigned long long
-/* 172 */ _CFFI_OP(_CFFI_OP_ARRAY, 171), // unsigned long long[127]
-/* 173 */ (_cffi_opcode_t)(127),
-/* 174 */ _CFFI_OP(_CFFI_OP_ARRAY, 171), // unsigned long long[2]
-/* 175 */ (_cffi_opcode_t)(2),
-/* 176 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 6), // unsigned short
-/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 176), // unsigned short[7]
-/* 178 */ (_cffi_opcode_t)(7),
-/* 179 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 135 */ _CFFI_OP(_CFFI_OP_FUNCTION, 137), // struct bpf_program *()(struct bpf_object const *, struct bpf_program *)
+/* 136 */ _CFFI_OP(_CFFI_OP_NOOP, 125),
+/* 137 */ _CFFI_OP(_CFFI_OP_POINTER, 165), // struct bpf_program *
+/* 138 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 139 */ _CFFI_OP(_CFFI_OP_FUNCTION, 111), // struct ring_buffer *()(int)
+/* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
+/* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 192), // void()(struct bpf_object *)
+/* 143 */ _CFFI_OP(_CFFI_OP_NOOP, 99),
+/* 144 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION, 192), // void()(struct ring_buffer *)
+/* 146 */ _CFFI_OP(_CFFI_OP_NOOP, 111),
+/* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION, 192), // void()(void)
+/* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
+/* 150 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 1), // _Bool
+/* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
+/* 152 */ _CFFI_OP(_CFFI_OP_ARRAY, 151), // char[16]
+/* 153 */ (_cffi_opcode_t)(16),
+/* 154 */ _CFFI_OP(_CFFI_OP_ENUM, 0), // enum event_type
+/* 155 */ _CFFI_OP(_CFFI_OP_ENUM, 1), // enum mapping_flag
+/* 156 */ _CFFI_OP(_CFFI_OP_ENUM, 2), // enum memory_denial
+/* 157 */ _CFFI_OP(_CFFI_OP_ENUM, 3), // enum record_kind
+/* 158 */ _CFFI_OP(_CFFI_OP_ENUM, 4), // enum stack_end
+/* 159 */ _CFFI_OP(_CFFI_OP_ENUM, 5), // enum unwind_cfa
+/* 160 */ _CFFI_OP(_CFFI_OP_ENUM, 6), // enum unwind_frame
+/* 161 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 5), // short
+/* 162 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 0), // struct bpf_link
+/* 163 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 1), // struct bpf_map
+/* 164 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 2), // struct bpf_object
+/* 165 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 3), // struct bpf_program
+/* 166 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 4), // struct control
+/* 167 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 5), // struct counters
+/* 168 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 6), // struct end_record
+/* 169 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 7), // struct event
+/* 170 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 8), // struct executable
+/* 171 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // struct mapping_record
+/* 172 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // struct memory_record
+/* 173 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // struct memory_request
+/* 174 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // struct ring_buffer
+/* 175 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // struct sample_key
+/* 176 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // struct stack
+/* 177 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // struct task_record
+/* 178 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // struct unwind_chunk
+/* 179 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // struct unwind_key
+/* 180 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 4), // unsigned char
+/* 181 */ _CFFI_OP(_CFFI_OP_ARRAY, 180), // unsigned char[3968]
+/* 182 */ (_cffi_opcode_t)(3968),
+/* 183 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 8), // unsigned int
+/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 12), // unsigned long long
+/* 185 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // unsigned long long[127]
+/* 186 */ (_cffi_opcode_t)(127),
+/* 187 */ _CFFI_OP(_CFFI_OP_ARRAY, 184), // unsigned long long[2]
+/* 188 */ (_cffi_opcode_t)(2),
+/* 189 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 6), // unsigned short
+/* 190 */ _CFFI_OP(_CFFI_OP_ARRAY, 189), // unsigned short[7]
+/* 191 */ (_cffi_opcode_t)(7),
+/* 192 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
 };
 
 static int _cffi_const_EVENT_EXEC(unsigned long long *o)
@@ -1181,10 +1194,10 @@ _cffi_f_bpf_link__destroy(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(69), arg0, (char **)&x0);
+      _cffi_type(82), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_link *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(69), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(82), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1219,10 +1232,10 @@ _cffi_f_bpf_link__fd(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(72), arg0, (char **)&x0);
+      _cffi_type(85), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_link const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(72), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(85), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1377,10 +1390,10 @@ _cffi_f_bpf_map__reuse_fd(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(75), arg0, (char **)&x0);
+      _cffi_type(88), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_map *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(75), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(88), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1425,10 +1438,10 @@ _cffi_f_bpf_map__set_max_entries(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(75), arg0, (char **)&x0);
+      _cffi_type(88), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_map *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(75), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(88), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1715,10 +1728,10 @@ _cffi_f_bpf_object__close(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(86), arg0, (char **)&x0);
+      _cffi_type(99), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_object *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(86), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(99), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1759,10 +1772,10 @@ _cffi_f_bpf_object__find_program_by_name(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(112), arg0, (char **)&x0);
+      _cffi_type(125), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_object const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(112), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(125), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1783,7 +1796,7 @@ _cffi_f_bpf_object__find_program_by_name(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(124));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(137));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1806,10 +1819,10 @@ _cffi_f_bpf_object__load(PyObject *self, PyObject *arg0)
   PyObject *pyresult;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(86), arg0, (char **)&x0);
+      _cffi_type(99), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_object *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(86), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(99), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1850,10 +1863,10 @@ _cffi_f_bpf_object__next_map(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(112), arg0, (char **)&x0);
+      _cffi_type(125), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_object const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(112), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(125), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1874,7 +1887,7 @@ _cffi_f_bpf_object__next_map(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(75));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(88));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1903,19 +1916,19 @@ _cffi_f_bpf_object__next_program(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(112), arg0, (char **)&x0);
+      _cffi_type(125), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_object const *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(112), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(125), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(124), arg1, (char **)&x1);
+      _cffi_type(137), arg1, (char **)&x1);
   if (datasize != 0) {
     x1 = ((size_t)datasize) <= 640 ? (struct bpf_program *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(124), arg1, (char **)&x1,
+    if (_cffi_convert_array_argument(_cffi_type(137), arg1, (char **)&x1,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -1927,7 +1940,7 @@ _cffi_f_bpf_object__next_program(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(124));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(137));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -1965,7 +1978,7 @@ _cffi_f_bpf_program__attach(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(69));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(82));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2013,7 +2026,7 @@ _cffi_f_bpf_program__attach_perf_event(PyObject *self, PyObject *args)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(69));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(82));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2372,6 +2385,82 @@ _cffi_f_pa_map_info(PyObject *self, PyObject *args)
 #  define _cffi_f_pa_map_info _cffi_d_pa_map_info
 #endif
 
+static int _cffi_d_pa_map_keys(int x0, void const * x1, void * x2, size_t x3, uint32_t * x4)
+{
+  return pa_map_keys(x0, x1, x2, x3, x4);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_pa_map_keys(PyObject *self, PyObject *args)
+{
+  int x0;
+  void const * x1;
+  void * x2;
+  size_t x3;
+  uint32_t * x4;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+  PyObject *arg4;
+
+  if (!PyArg_UnpackTuple(args, "pa_map_keys", 5, 5, &arg0, &arg1, &arg2, &arg3, &arg4))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, int);
+  if (x0 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(50), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (void const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(50), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(42), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (void *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(42), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  x3 = _cffi_to_c_int(arg3, size_t);
+  if (x3 == (size_t)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(30), arg4, (char **)&x4);
+  if (datasize != 0) {
+    x4 = ((size_t)datasize) <= 640 ? (uint32_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(30), arg4, (char **)&x4,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = pa_map_keys(x0, x1, x2, x3, x4); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_pa_map_keys _cffi_d_pa_map_keys
+#endif
+
 static int _cffi_d_pa_map_lookup_batch(int x0, void * x1, void * x2, void * x3, void * x4, uint32_t * x5)
 {
   return pa_map_lookup_batch(x0, x1, x2, x3, x4, x5);
@@ -2462,6 +2551,76 @@ _cffi_f_pa_map_lookup_batch(PyObject *self, PyObject *args)
 }
 #else
 #  define _cffi_f_pa_map_lookup_batch _cffi_d_pa_map_lookup_batch
+#endif
+
+static int _cffi_d_pa_map_update_batch(int x0, void const * x1, void const * x2, uint32_t * x3)
+{
+  return pa_map_update_batch(x0, x1, x2, x3);
+}
+#ifndef PYPY_VERSION
+static PyObject *
+_cffi_f_pa_map_update_batch(PyObject *self, PyObject *args)
+{
+  int x0;
+  void const * x1;
+  void const * x2;
+  uint32_t * x3;
+  Py_ssize_t datasize;
+  struct _cffi_freeme_s *large_args_free = NULL;
+  int result;
+  PyObject *pyresult;
+  PyObject *arg0;
+  PyObject *arg1;
+  PyObject *arg2;
+  PyObject *arg3;
+
+  if (!PyArg_UnpackTuple(args, "pa_map_update_batch", 4, 4, &arg0, &arg1, &arg2, &arg3))
+    return NULL;
+
+  x0 = _cffi_to_c_int(arg0, int);
+  if (x0 == (int)-1 && PyErr_Occurred())
+    return NULL;
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(50), arg1, (char **)&x1);
+  if (datasize != 0) {
+    x1 = ((size_t)datasize) <= 640 ? (void const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(50), arg1, (char **)&x1,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(50), arg2, (char **)&x2);
+  if (datasize != 0) {
+    x2 = ((size_t)datasize) <= 640 ? (void const *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(50), arg2, (char **)&x2,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  datasize = _cffi_prepare_pointer_call_argument(
+      _cffi_type(30), arg3, (char **)&x3);
+  if (datasize != 0) {
+    x3 = ((size_t)datasize) <= 640 ? (uint32_t *)alloca((size_t)datasize) : NULL;
+    if (_cffi_convert_array_argument(_cffi_type(30), arg3, (char **)&x3,
+            datasize, &large_args_free) < 0)
+      return NULL;
+  }
+
+  Py_BEGIN_ALLOW_THREADS
+  _cffi_restore_errno();
+  { result = pa_map_update_batch(x0, x1, x2, x3); }
+  _cffi_save_errno();
+  Py_END_ALLOW_THREADS
+
+  (void)self; /* unused */
+  pyresult = _cffi_from_c_int(result, int);
+  if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
+  return pyresult;
+}
+#else
+#  define _cffi_f_pa_map_update_batch _cffi_d_pa_map_update_batch
 #endif
 
 static int _cffi_d_pa_obj_get(char const * x0, uint32_t x1)
@@ -2572,7 +2731,7 @@ _cffi_f_pa_object_open(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(86));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(99));
   if (large_args_free != NULL) _cffi_free_array_arguments(large_args_free);
   return pyresult;
 }
@@ -2681,7 +2840,7 @@ _cffi_f_pa_ring_open(PyObject *self, PyObject *arg0)
   Py_END_ALLOW_THREADS
 
   (void)self; /* unused */
-  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(98));
+  pyresult = _cffi_from_c_pointer((char *)result, _cffi_type(111));
   return pyresult;
 }
 #else
@@ -2711,10 +2870,10 @@ _cffi_f_pa_ring_read(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(98), arg0, (char **)&x0);
+      _cffi_type(111), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct ring_buffer *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(111), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2772,10 +2931,10 @@ _cffi_f_pa_set_constant(PyObject *self, PyObject *args)
     return NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(86), arg0, (char **)&x0);
+      _cffi_type(99), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct bpf_object *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(86), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(99), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -2830,10 +2989,10 @@ _cffi_f_ring_buffer__free(PyObject *self, PyObject *arg0)
   struct _cffi_freeme_s *large_args_free = NULL;
 
   datasize = _cffi_prepare_pointer_call_argument(
-      _cffi_type(98), arg0, (char **)&x0);
+      _cffi_type(111), arg0, (char **)&x0);
   if (datasize != 0) {
     x0 = ((size_t)datasize) <= 640 ? (struct ring_buffer *)alloca((size_t)datasize) : NULL;
-    if (_cffi_convert_array_argument(_cffi_type(98), arg0, (char **)&x0,
+    if (_cffi_convert_array_argument(_cffi_type(111), arg0, (char **)&x0,
             datasize, &large_args_free) < 0)
       return NULL;
   }
@@ -3108,6 +3267,8 @@ static void _cffi_checkfld_struct_executable(struct executable *p)
   { unsigned long long(*tmp)[2] = &p->id; (void)tmp; }
   (void)((p->chunks) | 0);  /* check that 'struct executable.chunks' is an integer */
   (void)((p->rows) | 0);  /* check that 'struct executable.rows' is an integer */
+  (void)((p->version) | 0);  /* check that 'struct executable.version' is an integer */
+  (void)((p->reserved) | 0);  /* check that 'struct executable.reserved' is an integer */
 }
 struct _cffi_align_struct_executable { char x; struct executable y; };
 
@@ -3305,478 +3466,486 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "UNWIND_PARTS", (void *)_cffi_const_UNWIND_PARTS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "UNWIND_PART_BITS", (void *)_cffi_const_UNWIND_PART_BITS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "UNWIND_ROWS", (void *)_cffi_const_UNWIND_ROWS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
-  { "bpf_link__destroy", (void *)_cffi_f_bpf_link__destroy, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 68), (void *)_cffi_d_bpf_link__destroy },
-  { "bpf_link__fd", (void *)_cffi_f_bpf_link__fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 71), (void *)_cffi_d_bpf_link__fd },
-  { "bpf_map__fd", (void *)_cffi_f_bpf_map__fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 82), (void *)_cffi_d_bpf_map__fd },
+  { "bpf_link__destroy", (void *)_cffi_f_bpf_link__destroy, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 81), (void *)_cffi_d_bpf_link__destroy },
+  { "bpf_link__fd", (void *)_cffi_f_bpf_link__fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 84), (void *)_cffi_d_bpf_link__fd },
+  { "bpf_map__fd", (void *)_cffi_f_bpf_map__fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 95), (void *)_cffi_d_bpf_map__fd },
   { "bpf_map__is_internal", (void *)_cffi_f_bpf_map__is_internal, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 0), (void *)_cffi_d_bpf_map__is_internal },
   { "bpf_map__name", (void *)_cffi_f_bpf_map__name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 9), (void *)_cffi_d_bpf_map__name },
-  { "bpf_map__reuse_fd", (void *)_cffi_f_bpf_map__reuse_fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 74), (void *)_cffi_d_bpf_map__reuse_fd },
-  { "bpf_map__set_max_entries", (void *)_cffi_f_bpf_map__set_max_entries, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 78), (void *)_cffi_d_bpf_map__set_max_entries },
+  { "bpf_map__reuse_fd", (void *)_cffi_f_bpf_map__reuse_fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 87), (void *)_cffi_d_bpf_map__reuse_fd },
+  { "bpf_map__set_max_entries", (void *)_cffi_f_bpf_map__set_max_entries, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 91), (void *)_cffi_d_bpf_map__set_max_entries },
   { "bpf_map_delete_elem", (void *)_cffi_f_bpf_map_delete_elem, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 48), (void *)_cffi_d_bpf_map_delete_elem },
   { "bpf_map_freeze", (void *)_cffi_f_bpf_map_freeze, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 21), (void *)_cffi_d_bpf_map_freeze },
   { "bpf_map_lookup_elem", (void *)_cffi_f_bpf_map_lookup_elem, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 57), (void *)_cffi_d_bpf_map_lookup_elem },
-  { "bpf_map_update_elem", (void *)_cffi_f_bpf_map_update_elem, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_bpf_map_update_elem },
+  { "bpf_map_update_elem", (void *)_cffi_f_bpf_map_update_elem, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 75), (void *)_cffi_d_bpf_map_update_elem },
   { "bpf_obj_pin", (void *)_cffi_f_bpf_obj_pin, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 24), (void *)_cffi_d_bpf_obj_pin },
-  { "bpf_object__close", (void *)_cffi_f_bpf_object__close, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 129), (void *)_cffi_d_bpf_object__close },
-  { "bpf_object__find_program_by_name", (void *)_cffi_f_bpf_object__find_program_by_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 118), (void *)_cffi_d_bpf_object__find_program_by_name },
-  { "bpf_object__load", (void *)_cffi_f_bpf_object__load, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 85), (void *)_cffi_d_bpf_object__load },
-  { "bpf_object__next_map", (void *)_cffi_f_bpf_object__next_map, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 111), (void *)_cffi_d_bpf_object__next_map },
-  { "bpf_object__next_program", (void *)_cffi_f_bpf_object__next_program, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 122), (void *)_cffi_d_bpf_object__next_program },
-  { "bpf_program__attach", (void *)_cffi_f_bpf_program__attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 104), (void *)_cffi_d_bpf_program__attach },
-  { "bpf_program__attach_perf_event", (void *)_cffi_f_bpf_program__attach_perf_event, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 107), (void *)_cffi_d_bpf_program__attach_perf_event },
-  { "bpf_program__fd", (void *)_cffi_f_bpf_program__fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 94), (void *)_cffi_d_bpf_program__fd },
+  { "bpf_object__close", (void *)_cffi_f_bpf_object__close, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 142), (void *)_cffi_d_bpf_object__close },
+  { "bpf_object__find_program_by_name", (void *)_cffi_f_bpf_object__find_program_by_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 131), (void *)_cffi_d_bpf_object__find_program_by_name },
+  { "bpf_object__load", (void *)_cffi_f_bpf_object__load, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 98), (void *)_cffi_d_bpf_object__load },
+  { "bpf_object__next_map", (void *)_cffi_f_bpf_object__next_map, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 124), (void *)_cffi_d_bpf_object__next_map },
+  { "bpf_object__next_program", (void *)_cffi_f_bpf_object__next_program, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 135), (void *)_cffi_d_bpf_object__next_program },
+  { "bpf_program__attach", (void *)_cffi_f_bpf_program__attach, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 117), (void *)_cffi_d_bpf_program__attach },
+  { "bpf_program__attach_perf_event", (void *)_cffi_f_bpf_program__attach_perf_event, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 120), (void *)_cffi_d_bpf_program__attach_perf_event },
+  { "bpf_program__fd", (void *)_cffi_f_bpf_program__fd, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 107), (void *)_cffi_d_bpf_program__fd },
   { "bpf_program__name", (void *)_cffi_f_bpf_program__name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 12), (void *)_cffi_d_bpf_program__name },
-  { "libbpf_num_possible_cpus", (void *)_cffi_f_libbpf_num_possible_cpus, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 102), (void *)_cffi_d_libbpf_num_possible_cpus },
+  { "libbpf_num_possible_cpus", (void *)_cffi_f_libbpf_num_possible_cpus, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 115), (void *)_cffi_d_libbpf_num_possible_cpus },
   { "pa_abi_sha256", (void *)_cffi_f_pa_abi_sha256, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 15), (void *)_cffi_d_pa_abi_sha256 },
   { "pa_iterator_open", (void *)_cffi_f_pa_iterator_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 32), (void *)_cffi_d_pa_iterator_open },
   { "pa_libbpf_version", (void *)_cffi_f_pa_libbpf_version, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 15), (void *)_cffi_d_pa_libbpf_version },
   { "pa_log", (void *)_cffi_f_pa_log, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 15), (void *)_cffi_d_pa_log },
-  { "pa_log_clear", (void *)_cffi_f_pa_log_clear, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 135), (void *)_cffi_d_pa_log_clear },
+  { "pa_log_clear", (void *)_cffi_f_pa_log_clear, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_N, 148), (void *)_cffi_d_pa_log_clear },
   { "pa_map_delete_batch", (void *)_cffi_f_pa_map_delete_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 52), (void *)_cffi_d_pa_map_delete_batch },
   { "pa_map_info", (void *)_cffi_f_pa_map_info, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 28), (void *)_cffi_d_pa_map_info },
+  { "pa_map_keys", (void *)_cffi_f_pa_map_keys, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 62), (void *)_cffi_d_pa_map_keys },
   { "pa_map_lookup_batch", (void *)_cffi_f_pa_map_lookup_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 40), (void *)_cffi_d_pa_map_lookup_batch },
+  { "pa_map_update_batch", (void *)_cffi_f_pa_map_update_batch, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 69), (void *)_cffi_d_pa_map_update_batch },
   { "pa_obj_get", (void *)_cffi_f_pa_obj_get, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 17), (void *)_cffi_d_pa_obj_get },
   { "pa_object_name", (void *)_cffi_f_pa_object_name, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 6), (void *)_cffi_d_pa_object_name },
-  { "pa_object_open", (void *)_cffi_f_pa_object_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 115), (void *)_cffi_d_pa_object_open },
+  { "pa_object_open", (void *)_cffi_f_pa_object_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 128), (void *)_cffi_d_pa_object_open },
   { "pa_object_sha256", (void *)_cffi_f_pa_object_sha256, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 3), (void *)_cffi_d_pa_object_sha256 },
   { "pa_perf_event_open", (void *)_cffi_f_pa_perf_event_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 36), (void *)_cffi_d_pa_perf_event_open },
-  { "pa_ring_open", (void *)_cffi_f_pa_ring_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 126), (void *)_cffi_d_pa_ring_open },
-  { "pa_ring_read", (void *)_cffi_f_pa_ring_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 97), (void *)_cffi_d_pa_ring_read },
-  { "pa_set_constant", (void *)_cffi_f_pa_set_constant, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 88), (void *)_cffi_d_pa_set_constant },
-  { "ring_buffer__free", (void *)_cffi_f_ring_buffer__free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 132), (void *)_cffi_d_ring_buffer__free },
+  { "pa_ring_open", (void *)_cffi_f_pa_ring_open, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 139), (void *)_cffi_d_pa_ring_open },
+  { "pa_ring_read", (void *)_cffi_f_pa_ring_read, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 110), (void *)_cffi_d_pa_ring_read },
+  { "pa_set_constant", (void *)_cffi_f_pa_set_constant, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_V, 101), (void *)_cffi_d_pa_set_constant },
+  { "ring_buffer__free", (void *)_cffi_f_ring_buffer__free, _CFFI_OP(_CFFI_OP_CPYTHON_BLTN_O, 145), (void *)_cffi_d_ring_buffer__free },
 };
 
 static const struct _cffi_field_s _cffi_fields[] = {
   { "heartbeat", offsetof(struct control, heartbeat),
                  sizeof(((struct control *)0)->heartbeat),
-                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "sequence", offsetof(struct control, sequence),
                 sizeof(((struct control *)0)->sequence),
-                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "recorded", offsetof(struct counters, recorded),
                 sizeof(((struct counters *)0)->recorded),
-                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "skipped_idle", offsetof(struct counters, skipped_idle),
                     sizeof(((struct counters *)0)->skipped_idle),
-                    _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "skipped_no_heartbeat", offsetof(struct counters, skipped_no_heartbeat),
                             sizeof(((struct counters *)0)->skipped_no_heartbeat),
-                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "skipped_pid_namespace", offsetof(struct counters, skipped_pid_namespace),
                              sizeof(((struct counters *)0)->skipped_pid_namespace),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "skipped_exiting", offsetof(struct counters, skipped_exiting),
                        sizeof(((struct counters *)0)->skipped_exiting),
-                       _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "lost_stacks_full", offsetof(struct counters, lost_stacks_full),
                         sizeof(((struct counters *)0)->lost_stacks_full),
-                        _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "lost_samples_full", offsetof(struct counters, lost_samples_full),
                          sizeof(((struct counters *)0)->lost_samples_full),
-                         _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                         _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "lost_stack_collision", offsetof(struct counters, lost_stack_collision),
                             sizeof(((struct counters *)0)->lost_stack_collision),
-                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "lost_map_busy", offsetof(struct counters, lost_map_busy),
                      sizeof(((struct counters *)0)->lost_map_busy),
-                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "lost_internal", offsetof(struct counters, lost_internal),
                      sizeof(((struct counters *)0)->lost_internal),
-                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_complete", offsetof(struct counters, user_complete),
                      sizeof(((struct counters *)0)->user_complete),
-                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_truncated", offsetof(struct counters, user_truncated),
                       sizeof(((struct counters *)0)->user_truncated),
-                      _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_outside_mappings", offsetof(struct counters, user_outside_mappings),
                              sizeof(((struct counters *)0)->user_outside_mappings),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_unmapped_process", offsetof(struct counters, user_unmapped_process),
                              sizeof(((struct counters *)0)->user_unmapped_process),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_unreadable", offsetof(struct counters, user_unreadable),
                        sizeof(((struct counters *)0)->user_unreadable),
-                       _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_bad_frame_pointer", offsetof(struct counters, user_bad_frame_pointer),
                               sizeof(((struct counters *)0)->user_bad_frame_pointer),
-                              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_no_table", offsetof(struct counters, user_no_table),
                      sizeof(((struct counters *)0)->user_no_table),
-                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_unsupported_row", offsetof(struct counters, user_unsupported_row),
                             sizeof(((struct counters *)0)->user_unsupported_row),
-                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_table_changed", offsetof(struct counters, user_table_changed),
                           sizeof(((struct counters *)0)->user_table_changed),
-                          _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                          _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_stuck", offsetof(struct counters, user_stuck),
                   sizeof(((struct counters *)0)->user_stuck),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_lost_frame_pointer", offsetof(struct counters, user_lost_frame_pointer),
                                sizeof(((struct counters *)0)->user_lost_frame_pointer),
-                               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_compat", offsetof(struct counters, user_compat),
                    sizeof(((struct counters *)0)->user_compat),
-                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "frames_by_row", offsetof(struct counters, frames_by_row),
                      sizeof(((struct counters *)0)->frames_by_row),
-                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "frames_by_frame_pointer", offsetof(struct counters, frames_by_frame_pointer),
                                sizeof(((struct counters *)0)->frames_by_frame_pointer),
-                               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "stacks_stored", offsetof(struct counters, stacks_stored),
                      sizeof(((struct counters *)0)->stacks_stored),
-                     _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "samples_stored", offsetof(struct counters, samples_stored),
                       sizeof(((struct counters *)0)->samples_stored),
-                      _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "events_sent", offsetof(struct counters, events_sent),
                    sizeof(((struct counters *)0)->events_sent),
-                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "events_lost", offsetof(struct counters, events_lost),
                    sizeof(((struct counters *)0)->events_lost),
-                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "ranges_truncated", offsetof(struct counters, ranges_truncated),
                         sizeof(((struct counters *)0)->ranges_truncated),
-                        _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "ranges_full", offsetof(struct counters, ranges_full),
                    sizeof(((struct counters *)0)->ranges_full),
-                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_read", offsetof(struct counters, memory_read),
                    sizeof(((struct counters *)0)->memory_read),
-                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_length", offsetof(struct counters, memory_denied_length),
                             sizeof(((struct counters *)0)->memory_denied_length),
-                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_process", offsetof(struct counters, memory_denied_process),
                              sizeof(((struct counters *)0)->memory_denied_process),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_kernel_thread", offsetof(struct counters, memory_denied_kernel_thread),
                                    sizeof(((struct counters *)0)->memory_denied_kernel_thread),
-                                   _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_rate", offsetof(struct counters, memory_denied_rate),
                           sizeof(((struct counters *)0)->memory_denied_rate),
-                          _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                          _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_not_dumpable", offsetof(struct counters, memory_denied_not_dumpable),
                                   sizeof(((struct counters *)0)->memory_denied_not_dumpable),
-                                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_busy", offsetof(struct counters, memory_denied_busy),
                           sizeof(((struct counters *)0)->memory_denied_busy),
-                          _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                          _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_unmapped", offsetof(struct counters, memory_denied_unmapped),
                               sizeof(((struct counters *)0)->memory_denied_unmapped),
-                              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_not_executable", offsetof(struct counters, memory_denied_not_executable),
                                     sizeof(((struct counters *)0)->memory_denied_not_executable),
-                                    _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_anonymous", offsetof(struct counters, memory_denied_anonymous),
                                sizeof(((struct counters *)0)->memory_denied_anonymous),
-                               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_other_file", offsetof(struct counters, memory_denied_other_file),
                                 sizeof(((struct counters *)0)->memory_denied_other_file),
-                                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_writable", offsetof(struct counters, memory_denied_writable),
                               sizeof(((struct counters *)0)->memory_denied_writable),
-                              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_shared", offsetof(struct counters, memory_denied_shared),
                             sizeof(((struct counters *)0)->memory_denied_shared),
-                            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_special", offsetof(struct counters, memory_denied_special),
                              sizeof(((struct counters *)0)->memory_denied_special),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_private", offsetof(struct counters, memory_denied_private),
                              sizeof(((struct counters *)0)->memory_denied_private),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_outside", offsetof(struct counters, memory_denied_outside),
                              sizeof(((struct counters *)0)->memory_denied_outside),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_not_elf", offsetof(struct counters, memory_denied_not_elf),
                              sizeof(((struct counters *)0)->memory_denied_not_elf),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_unreadable", offsetof(struct counters, memory_denied_unreadable),
                                 sizeof(((struct counters *)0)->memory_denied_unreadable),
-                                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_denied_changed", offsetof(struct counters, memory_denied_changed),
                              sizeof(((struct counters *)0)->memory_denied_changed),
-                             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "memory_bytes", offsetof(struct counters, memory_bytes),
                     sizeof(((struct counters *)0)->memory_bytes),
-                    _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "kind", offsetof(struct end_record, kind),
             sizeof(((struct end_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "size", offsetof(struct end_record, size),
             sizeof(((struct end_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "records", offsetof(struct end_record, records),
                sizeof(((struct end_record *)0)->records),
-               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "type", offsetof(struct event, type),
             sizeof(((struct event *)0)->type),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "tgid", offsetof(struct event, tgid),
             sizeof(((struct event *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "start_time", offsetof(struct event, start_time),
                   sizeof(((struct event *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "exec_id", offsetof(struct event, exec_id),
                sizeof(((struct event *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "table", offsetof(struct executable, table),
              sizeof(((struct executable *)0)->table),
-             _CFFI_OP(_CFFI_OP_NOOP, 170) },
+             _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "page_shift", offsetof(struct executable, page_shift),
                   sizeof(((struct executable *)0)->page_shift),
-                  _CFFI_OP(_CFFI_OP_NOOP, 170) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "last_used", offsetof(struct executable, last_used),
                  sizeof(((struct executable *)0)->last_used),
-                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "id", offsetof(struct executable, id),
           sizeof(((struct executable *)0)->id),
-          _CFFI_OP(_CFFI_OP_NOOP, 174) },
+          _CFFI_OP(_CFFI_OP_NOOP, 187) },
   { "chunks", offsetof(struct executable, chunks),
               sizeof(((struct executable *)0)->chunks),
-              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+              _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "rows", offsetof(struct executable, rows),
             sizeof(((struct executable *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
+  { "version", offsetof(struct executable, version),
+               sizeof(((struct executable *)0)->version),
+               _CFFI_OP(_CFFI_OP_NOOP, 183) },
+  { "reserved", offsetof(struct executable, reserved),
+                sizeof(((struct executable *)0)->reserved),
+                _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "kind", offsetof(struct mapping_record, kind),
             sizeof(((struct mapping_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "size", offsetof(struct mapping_record, size),
             sizeof(((struct mapping_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "tgid", offsetof(struct mapping_record, tgid),
             sizeof(((struct mapping_record *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "flags", offsetof(struct mapping_record, flags),
              sizeof(((struct mapping_record *)0)->flags),
-             _CFFI_OP(_CFFI_OP_NOOP, 170) },
+             _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "start_time", offsetof(struct mapping_record, start_time),
                   sizeof(((struct mapping_record *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "exec_id", offsetof(struct mapping_record, exec_id),
                sizeof(((struct mapping_record *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "start", offsetof(struct mapping_record, start),
              sizeof(((struct mapping_record *)0)->start),
-             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "end", offsetof(struct mapping_record, end),
            sizeof(((struct mapping_record *)0)->end),
-           _CFFI_OP(_CFFI_OP_NOOP, 171) },
+           _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "offset", offsetof(struct mapping_record, offset),
               sizeof(((struct mapping_record *)0)->offset),
-              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "inode", offsetof(struct mapping_record, inode),
              sizeof(((struct mapping_record *)0)->inode),
-             _CFFI_OP(_CFFI_OP_NOOP, 171) },
+             _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "file_size", offsetof(struct mapping_record, file_size),
                  sizeof(((struct mapping_record *)0)->file_size),
-                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "fs_magic", offsetof(struct mapping_record, fs_magic),
                 sizeof(((struct mapping_record *)0)->fs_magic),
-                _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "file", offsetof(struct mapping_record, file),
             sizeof(((struct mapping_record *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 171) },
+            _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "device", offsetof(struct mapping_record, device),
               sizeof(((struct mapping_record *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+              _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "reserved", offsetof(struct mapping_record, reserved),
                 sizeof(((struct mapping_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 170) },
+                _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "kind", offsetof(struct memory_record, kind),
             sizeof(((struct memory_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "size", offsetof(struct memory_record, size),
             sizeof(((struct memory_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "status", offsetof(struct memory_record, status),
               sizeof(((struct memory_record *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+              _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "reserved", offsetof(struct memory_record, reserved),
                 sizeof(((struct memory_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 170) },
+                _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "start_time", offsetof(struct memory_request, start_time),
                   sizeof(((struct memory_request *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "exec_id", offsetof(struct memory_request, exec_id),
                sizeof(((struct memory_request *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "executable", offsetof(struct memory_request, executable),
                   sizeof(((struct memory_request *)0)->executable),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "header", offsetof(struct memory_request, header),
               sizeof(((struct memory_request *)0)->header),
-              _CFFI_OP(_CFFI_OP_NOOP, 171) },
+              _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "address", offsetof(struct memory_request, address),
                sizeof(((struct memory_request *)0)->address),
-               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "length", offsetof(struct memory_request, length),
               sizeof(((struct memory_request *)0)->length),
-              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+              _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "tgid", offsetof(struct memory_request, tgid),
             sizeof(((struct memory_request *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "tgid", offsetof(struct sample_key, tgid),
             sizeof(((struct sample_key *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "tid", offsetof(struct sample_key, tid),
            sizeof(((struct sample_key *)0)->tid),
-           _CFFI_OP(_CFFI_OP_NOOP, 170) },
+           _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "start_time", offsetof(struct sample_key, start_time),
                   sizeof(((struct sample_key *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "exec_id", offsetof(struct sample_key, exec_id),
                sizeof(((struct sample_key *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "user_stack", offsetof(struct sample_key, user_stack),
                   sizeof(((struct sample_key *)0)->user_stack),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "kernel_stack", offsetof(struct sample_key, kernel_stack),
                     sizeof(((struct sample_key *)0)->kernel_stack),
-                    _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "comm", offsetof(struct sample_key, comm),
             sizeof(((struct sample_key *)0)->comm),
-            _CFFI_OP(_CFFI_OP_NOOP, 139) },
+            _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "length", offsetof(struct stack, length),
               sizeof(((struct stack *)0)->length),
-              _CFFI_OP(_CFFI_OP_NOOP, 170) },
+              _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "end", offsetof(struct stack, end),
            sizeof(((struct stack *)0)->end),
-           _CFFI_OP(_CFFI_OP_NOOP, 170) },
+           _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "addresses", offsetof(struct stack, addresses),
                  sizeof(((struct stack *)0)->addresses),
-                 _CFFI_OP(_CFFI_OP_NOOP, 172) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 185) },
   { "kind", offsetof(struct task_record, kind),
             sizeof(((struct task_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "size", offsetof(struct task_record, size),
             sizeof(((struct task_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "tgid", offsetof(struct task_record, tgid),
             sizeof(((struct task_record *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "tid", offsetof(struct task_record, tid),
            sizeof(((struct task_record *)0)->tid),
-           _CFFI_OP(_CFFI_OP_NOOP, 170) },
+           _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "start_time", offsetof(struct task_record, start_time),
                   sizeof(((struct task_record *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "exec_id", offsetof(struct task_record, exec_id),
                sizeof(((struct task_record *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 171) },
+               _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "cgroup_id", offsetof(struct task_record, cgroup_id),
                  sizeof(((struct task_record *)0)->cgroup_id),
-                 _CFFI_OP(_CFFI_OP_NOOP, 171) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 184) },
   { "parent_tgid", offsetof(struct task_record, parent_tgid),
                    sizeof(((struct task_record *)0)->parent_tgid),
-                   _CFFI_OP(_CFFI_OP_NOOP, 170) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "uid", offsetof(struct task_record, uid),
            sizeof(((struct task_record *)0)->uid),
-           _CFFI_OP(_CFFI_OP_NOOP, 170) },
+           _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "kernel_thread", offsetof(struct task_record, kernel_thread),
                      sizeof(((struct task_record *)0)->kernel_thread),
-                     _CFFI_OP(_CFFI_OP_NOOP, 170) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "reserved", offsetof(struct task_record, reserved),
                 sizeof(((struct task_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 170) },
+                _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "comm", offsetof(struct task_record, comm),
             sizeof(((struct task_record *)0)->comm),
-            _CFFI_OP(_CFFI_OP_NOOP, 139) },
+            _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "key", offsetof(struct unwind_chunk, key),
            sizeof(((struct unwind_chunk *)0)->key),
-           _CFFI_OP(_CFFI_OP_NOOP, 166) },
+           _CFFI_OP(_CFFI_OP_NOOP, 179) },
   { "rows", offsetof(struct unwind_chunk, rows),
             sizeof(((struct unwind_chunk *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 176) },
+            _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "parts", offsetof(struct unwind_chunk, parts),
              sizeof(((struct unwind_chunk *)0)->parts),
-             _CFFI_OP(_CFFI_OP_NOOP, 177) },
+             _CFFI_OP(_CFFI_OP_NOOP, 190) },
   { "data", offsetof(struct unwind_chunk, data),
             sizeof(((struct unwind_chunk *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 168) },
+            _CFFI_OP(_CFFI_OP_NOOP, 181) },
   { "key_again", offsetof(struct unwind_chunk, key_again),
                  sizeof(((struct unwind_chunk *)0)->key_again),
-                 _CFFI_OP(_CFFI_OP_NOOP, 166) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 179) },
   { "table", offsetof(struct unwind_key, table),
              sizeof(((struct unwind_key *)0)->table),
-             _CFFI_OP(_CFFI_OP_NOOP, 170) },
+             _CFFI_OP(_CFFI_OP_NOOP, 183) },
   { "page", offsetof(struct unwind_key, page),
             sizeof(((struct unwind_key *)0)->page),
-            _CFFI_OP(_CFFI_OP_NOOP, 170) },
+            _CFFI_OP(_CFFI_OP_NOOP, 183) },
 };
 
 static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
-  { "bpf_link", 149, _CFFI_F_OPAQUE,
+  { "bpf_link", 162, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_map", 150, _CFFI_F_OPAQUE,
+  { "bpf_map", 163, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_object", 151, _CFFI_F_OPAQUE,
+  { "bpf_object", 164, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "bpf_program", 152, _CFFI_F_OPAQUE,
+  { "bpf_program", 165, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "control", 153, _CFFI_F_CHECK_FIELDS,
+  { "control", 166, _CFFI_F_CHECK_FIELDS,
     sizeof(struct control), offsetof(struct _cffi_align_struct_control, y), 0, 2 },
-  { "counters", 154, _CFFI_F_CHECK_FIELDS,
+  { "counters", 167, _CFFI_F_CHECK_FIELDS,
     sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 50 },
-  { "end_record", 155, _CFFI_F_CHECK_FIELDS,
+  { "end_record", 168, _CFFI_F_CHECK_FIELDS,
     sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 52, 3 },
-  { "event", 156, _CFFI_F_CHECK_FIELDS,
+  { "event", 169, _CFFI_F_CHECK_FIELDS,
     sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 55, 4 },
-  { "executable", 157, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct executable), offsetof(struct _cffi_align_struct_executable, y), 59, 6 },
-  { "mapping_record", 158, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 65, 15 },
-  { "memory_record", 159, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct memory_record), offsetof(struct _cffi_align_struct_memory_record, y), 80, 4 },
-  { "memory_request", 160, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct memory_request), offsetof(struct _cffi_align_struct_memory_request, y), 84, 7 },
-  { "ring_buffer", 161, _CFFI_F_OPAQUE,
+  { "executable", 170, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct executable), offsetof(struct _cffi_align_struct_executable, y), 59, 8 },
+  { "mapping_record", 171, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 67, 15 },
+  { "memory_record", 172, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct memory_record), offsetof(struct _cffi_align_struct_memory_record, y), 82, 4 },
+  { "memory_request", 173, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct memory_request), offsetof(struct _cffi_align_struct_memory_request, y), 86, 7 },
+  { "ring_buffer", 174, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "sample_key", 162, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 91, 7 },
-  { "stack", 163, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 98, 3 },
-  { "task_record", 164, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 101, 12 },
-  { "unwind_chunk", 165, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct unwind_chunk), offsetof(struct _cffi_align_struct_unwind_chunk, y), 113, 5 },
-  { "unwind_key", 166, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct unwind_key), offsetof(struct _cffi_align_struct_unwind_key, y), 118, 2 },
+  { "sample_key", 175, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 93, 7 },
+  { "stack", 176, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 100, 3 },
+  { "task_record", 177, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 103, 12 },
+  { "unwind_chunk", 178, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_chunk), offsetof(struct _cffi_align_struct_unwind_chunk, y), 115, 5 },
+  { "unwind_key", 179, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_key), offsetof(struct _cffi_align_struct_unwind_key, y), 120, 2 },
 };
 
 static const struct _cffi_enum_s _cffi_enums[] = {
-  { "event_type", 141, _cffi_prim_int(sizeof(enum event_type), ((enum event_type)-1) <= 0),
+  { "event_type", 154, _cffi_prim_int(sizeof(enum event_type), ((enum event_type)-1) <= 0),
     "EVENT_EXEC,EVENT_EXIT,EVENT_MISS" },
-  { "mapping_flag", 142, _cffi_prim_int(sizeof(enum mapping_flag), ((enum mapping_flag)-1) <= 0),
+  { "mapping_flag", 155, _cffi_prim_int(sizeof(enum mapping_flag), ((enum mapping_flag)-1) <= 0),
     "MAPPING_WRITABLE,MAPPING_SHARED,MAPPING_ANONYMOUS,MAPPING_VDSO,MAPPING_PATH_TRUNCATED" },
-  { "memory_denial", 143, _cffi_prim_int(sizeof(enum memory_denial), ((enum memory_denial)-1) <= 0),
+  { "memory_denial", 156, _cffi_prim_int(sizeof(enum memory_denial), ((enum memory_denial)-1) <= 0),
     "MEMORY_READ,MEMORY_DENIED_LENGTH,MEMORY_DENIED_PROCESS,MEMORY_DENIED_KERNEL_THREAD,MEMORY_DENIED_RATE,"
     "MEMORY_DENIED_NOT_DUMPABLE,MEMORY_DENIED_BUSY,MEMORY_DENIED_UNMAPPED,MEMORY_DENIED_NOT_EXECUTABLE,MEMORY_DENIED_ANONYMOUS,"
     "MEMORY_DENIED_OTHER_FILE,MEMORY_DENIED_WRITABLE,MEMORY_DENIED_SHARED,MEMORY_DENIED_SPECIAL,MEMORY_DENIED_PRIVATE,"
     "MEMORY_DENIED_OUTSIDE,MEMORY_DENIED_NOT_ELF,MEMORY_DENIED_UNREADABLE,MEMORY_DENIED_CHANGED" },
-  { "record_kind", 144, _cffi_prim_int(sizeof(enum record_kind), ((enum record_kind)-1) <= 0),
+  { "record_kind", 157, _cffi_prim_int(sizeof(enum record_kind), ((enum record_kind)-1) <= 0),
     "RECORD_MAPPING,RECORD_TASK,RECORD_END,RECORD_MEMORY" },
-  { "stack_end", 145, _cffi_prim_int(sizeof(enum stack_end), ((enum stack_end)-1) <= 0),
+  { "stack_end", 158, _cffi_prim_int(sizeof(enum stack_end), ((enum stack_end)-1) <= 0),
     "STACK_COMPLETE,STACK_TRUNCATED,STACK_OUTSIDE_MAPPINGS,STACK_UNMAPPED_PROCESS,STACK_UNREADABLE,STACK_KERNEL,"
     "STACK_BAD_FRAME_POINTER,STACK_NO_TABLE,STACK_UNSUPPORTED_ROW,STACK_TABLE_CHANGED,STACK_STUCK,STACK_LOST_FRAME_POINTER,"
     "STACK_COMPAT" },
-  { "unwind_cfa", 146, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
+  { "unwind_cfa", 159, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
     "CFA_END,CFA_BOTTOM,CFA_STACK,CFA_FRAME,CFA_PLT,CFA_SIGNAL,CFA_UNSUPPORTED,CFA_STACK_LOADED,CFA_FRAME_LOADED" },
-  { "unwind_frame", 147, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
+  { "unwind_frame", 160, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
     "FRAME_SAME,FRAME_AT,FRAME_LOST,FRAME_AT_FRAME" },
 };
 
 static const struct _cffi_typename_s _cffi_typenames[] = {
-  { "__s16", 148 },
+  { "__s16", 161 },
   { "__s32", 7 },
-  { "__u16", 176 },
-  { "__u32", 170 },
-  { "__u64", 171 },
-  { "__u8", 167 },
+  { "__u16", 189 },
+  { "__u32", 183 },
+  { "__u64", 184 },
+  { "__u8", 180 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3786,12 +3955,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  113,  /* num_globals */
+  115,  /* num_globals */
   18,  /* num_struct_unions */
   7,  /* num_enums */
   6,  /* num_typenames */
   NULL,  /* no includes */
-  180,  /* num_types */
+  193,  /* num_types */
   0,  /* flags */
 };
 

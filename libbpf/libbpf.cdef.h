@@ -46,6 +46,9 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t fla
 int bpf_map_delete_elem(int fd, const void *key);
 int pa_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, uint32_t *count);
 int pa_map_delete_batch(int fd, const void *keys, uint32_t *count);
+int pa_map_update_batch(int fd, const void *keys, const void *values, uint32_t *count);
+/* Up to *count keys after the key `after`, or from the first on; *count becomes how many. */
+int pa_map_keys(int fd, const void *after, void *keys, size_t key_size, uint32_t *count);
 
 /* out: id, key size, value size, max_entries */
 int pa_map_info(int fd, uint32_t out[4]);

@@ -142,6 +142,22 @@ static int pa_map_delete_batch(int fd, const void *keys, uint32_t *count)
 	return bpf_map_delete_batch(fd, keys, count, NULL);
 }
 
+static int pa_map_update_batch(int fd, const void *keys, const void *values, uint32_t *count)
+{
+	return bpf_map_update_batch(fd, keys, values, count, NULL);
+}
+
+static int pa_map_keys(int fd, const void *after, void *keys, size_t key_size, uint32_t *count)
+{
+	uint32_t limit = *count;
+	char *next = keys;
+
+	for (*count = 0; *count < limit; ++*count, after = next, next += key_size)
+		if (bpf_map_get_next_key(fd, after, next))
+			return errno == ENOENT ? 0 : -1;
+	return 0;
+}
+
 static int pa_map_info(int fd, uint32_t out[4])
 {
 	struct bpf_map_info info = {0};

@@ -55,6 +55,37 @@ class Map:
     def update(self, key: bytes, value: bytes) -> None:
         check(lib.bpf_map_update_elem(self.fd, key, value, 0), "BPF_MAP_UPDATE_ELEM", self.name)
 
+    def update_many(self, keys: list[bytes], values: list[bytes], batch: int = 128) -> None:
+        """One value for each key. After a BpfError some are there."""
+        for start in range(0, len(keys), batch):
+            some = keys[start : start + batch]
+            count = ffi.new("uint32_t *", len(some))
+            check(
+                lib.pa_map_update_batch(
+                    self.fd, b"".join(some), b"".join(values[start : start + batch]), count
+                ),
+                "BPF_MAP_UPDATE_BATCH",
+                self.name,
+            )
+
+    def keys(self, batch: int = 4096) -> Iterator[bytes]:
+        """All keys, without their values; the map must not change meanwhile."""
+        after = ffi.NULL
+        while True:
+            keys = ffi.new("char[]", batch * self.key_size)
+            count = ffi.new("uint32_t *", batch)
+            check(
+                lib.pa_map_keys(self.fd, after, keys, self.key_size, count),
+                "BPF_MAP_GET_NEXT_KEY",
+                self.name,
+            )
+            raw = bytes(ffi.buffer(keys, count[0] * self.key_size))
+            for start in range(0, len(raw), self.key_size):
+                yield raw[start : start + self.key_size]
+            if count[0] < batch:
+                return
+            after = raw[-self.key_size :]
+
     def items(self, batch: int = 512) -> Iterator[tuple[bytes, bytes]]:
         """All elements, `batch` at a time; the map must not change meanwhile."""
         for keys, values, count in self._batches(batch):
