@@ -68,7 +68,7 @@ class Map:
                 self.name,
             )
 
-    def keys(self, batch: int = 4096) -> Iterator[bytes]:
+    def all_keys(self, batch: int = 4096) -> Iterator[bytes]:
         """All keys, without their values; the map must not change meanwhile."""
         after = ffi.NULL
         while True:

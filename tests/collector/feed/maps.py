@@ -32,7 +32,7 @@ def slots(pins: Pins) -> dict[int, tuple]:
 def keys(pins: Pins) -> dict[int, set[int]]:
     """Table -> its pages in unwind_chunks."""
     found: dict[int, set[int]] = {}
-    for key in pins.maps["unwind_chunks"]:
+    for key in pins.maps["unwind_chunks"].all_keys():
         table, page = struct.unpack("=II", key)
         found.setdefault(table, set()).add(page)
     return found
@@ -71,6 +71,6 @@ def charged(pins: Pins, name: str) -> int:
 
 def empty(pins: Pins) -> None:
     for name in ("file_tables", "unwind_chunks"):
-        pins.maps[name].remove(list(pins.maps[name].keys()))
+        pins.maps[name].remove(list(pins.maps[name].all_keys()))
     for slot in range(pins.maps["executables"].max_entries):
         pins.maps["executables"].update(struct.pack("=I", slot), bytes(SLOT.size))
