@@ -20,7 +20,9 @@ def identity(name: object) -> bytes:
 
 def chunks(count: int, rows: int = 1) -> list[tuple[int, bytes]]:
     """So many pages of one part each."""
-    return [(page << 3, struct.pack("=H", rows).ljust(BODY, b"x")) for page in range(count)]
+    return [
+        (page << 3, struct.pack("=8H", rows, *bytes(7)).ljust(BODY, b"x")) for page in range(count)
+    ]
 
 
 def slots(pins: Pins) -> dict[int, tuple]:
