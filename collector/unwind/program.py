@@ -8,6 +8,7 @@ remembered are few, so time and memory follow the number of bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -50,14 +51,48 @@ class _State(NamedTuple):
 
 _INITIAL = _State(-1, 0, b"", _SAME, _SAME)
 
+_LEB = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
+_STEP = re.compile(
+    rb"((?:[\x80-\xbf]" + _LEB + rb"|[\xc0-\xff\x00\x0a\x0b]"
+    rb"|[\x06\x07\x08\x0d\x0e\x13\x2e]" + _LEB + rb"|[\x05\x0c\x11\x12](?:" + _LEB + rb"){2})*+)"
+    rb"([\x40-\x7f]|\x02.|\x03..|\x04....|\Z|.)",
+    re.DOTALL,
+)
+"""Instructions that are most of all programs, and one that advances, or is none of these."""
+
+_ADVANCES = {bytes([0x40 | step]): step for step in range(0x40)}
+_ADVANCE_CODES = (2, 3, 4)
+
+_MAX_KNOWN = 1 << 16
+_MAX_SHORT = 1 << 10
+"""Programs beyond it run instruction by instruction; compilers' have 30 bytes."""
+
+
+class _Known:
+    """A place in programs: what holds, and what does after some instructions. Functions do the same
+    few things again and again."""
+
+    __slots__ = ("cie", "following", "number", "remembered", "state")
+
+    def __init__(
+        self, cie: Cie, state: _State, remembered: tuple[_State, ...], number: int
+    ) -> None:
+        self.cie = cie
+        self.state = state
+        self.remembered = remembered
+        self.number = number
+        self.following: dict[bytes, _Known] = {}
+
 
 class Interpreter:
-    """Runs the programs of one file; equal programs of equal CIEs run once."""
+    """Runs the programs of one file; what was run before is looked up."""
 
     def __init__(self, architecture: Architecture, rules: Rules) -> None:
         self._architecture = architecture
         self._rules = rules
         self._initial: dict[Cie, _State | None] = {}
+        self._known: dict[tuple[Cie, _State, tuple[_State, ...]], _Known] = {}
+        self._followed = 0
         self._numbers: dict[tuple[_State, bool], int] = {}
         self._bytes = 0
 
@@ -75,6 +110,63 @@ class Interpreter:
         initial = self._initial[cie]
         if initial is None:
             return [(0, UNSUPPORTED_ID)]
+        if len(program) <= _MAX_SHORT:
+            rows = self._looked_up(self._place(cie, initial, ()), program)
+            if rows is not None:
+                return rows
+        return self._run(cie, program, initial)
+
+    def _looked_up(self, place: _Known | None, program: bytes) -> list[StepRow] | None:
+        """None for a program with something that is not looked up."""
+        rows: list[StepRow] = []
+        location, last = 0, -1
+        for instructions, advance in _STEP.findall(program):
+            if instructions and place is not None:
+                place = place.following.get(instructions) or self._follow(place, instructions)
+            if place is None:
+                return None
+            if place.number != last:
+                if rows and rows[-1][0] == location:
+                    rows.pop()
+                if not rows or rows[-1][1] != place.number:
+                    rows.append((location, place.number))
+                last = place.number
+            if not advance:
+                return rows
+            step = _ADVANCES.get(advance)
+            if step is None:
+                if advance[0] not in _ADVANCE_CODES or len(advance) == 1:
+                    return None
+                step = int.from_bytes(advance[1:], "little")
+            location += step * place.cie.code_alignment
+        return rows
+
+    def _follow(self, place: _Known, instructions: bytes) -> _Known | None:
+        """What holds after the instructions, which do not advance; None where they are broken."""
+        initial = self._initial[place.cie]
+        assert initial is not None
+        run = _Run(place.cie, instructions, self._architecture, initial)
+        run.go_on_from(place.state, place.remembered)
+        states = run.states()
+        if run.broken:
+            return None
+        found = self._place(place.cie, states[-1][1], run.remembered)
+        if found is not None and self._followed < _MAX_KNOWN:
+            self._followed += 1
+            place.following[instructions] = found
+        return found
+
+    def _place(self, cie: Cie, state: _State, remembered: tuple[_State, ...]) -> _Known | None:
+        """None when too many are known."""
+        key = (cie, state, remembered)
+        found = self._known.get(key)
+        if found is None and len(self._known) < _MAX_KNOWN:
+            found = _Known(cie, state, remembered, self._number(state, cie.signal))
+            self._known[key] = found
+        return found
+
+    def _run(self, cie: Cie, program: bytes, initial: _State) -> list[StepRow]:
+        """Instruction by instruction."""
         run = _Run(cie, program, self._architecture, initial)
         states = run.states()
         rows = [(offset, self._number(state, cie.signal)) for offset, state in states]
@@ -147,6 +239,14 @@ class _Run:
         self._set(initial)
         self.location = 0
         self.broken = False
+
+    def go_on_from(self, state: _State, remembered: tuple[_State, ...]) -> None:
+        self._set(state)
+        self._remembered = list(remembered)
+
+    @property
+    def remembered(self) -> tuple[_State, ...]:
+        return tuple(self._remembered)
 
     def states(self) -> list[tuple[int, _State]]:
         """What holds from which offset on; `broken` tells whether the end was reached."""

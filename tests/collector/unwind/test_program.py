@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.unwind import program as module
 from collector.unwind.entries import Cie
 from collector.unwind.program import Interpreter
 from collector.unwind.rows import BOTTOM, UNSUPPORTED, Cfa, Rule, Rules, Saved
@@ -143,3 +144,51 @@ def test_any_program_gives_ascending_rows_not_more_than_its_bytes(program, first
         assert steps[0] == 0
         assert len(rows) <= len(program) + 2
         assert max(number for _, number in rows) < len(rules.all())
+
+
+REGISTERS = st.sampled_from([b"\x06", b"\x07", b"\x10", b"\x03"])
+NUMBERS = st.integers(-40, 40).map(leb) | st.sampled_from([b"\x80\x00", b"\xff" * 10 + b"\0"])
+STEPS = st.sampled_from([b"\x40", b"\x41", b"\x44", b"\x7f", b"\x02\x00", b"\x02\x08", b"\x03\0\1"])
+ALONE = st.sampled_from([b"\x0a", b"\x0b", b"\xc6", b"\xd0", b"\0", b"\x0f\x03\x77\x08\x06"])
+SAVES = st.builds(lambda code, number: code + number, st.sampled_from([b"\x86", b"\x90"]), NUMBERS)
+ONES = st.builds(
+    lambda code, number: bytes([code]) + number,
+    st.sampled_from([0x06, 0x07, 0x08, 0x0D, 0x0E, 0x13, 0x2E]),
+    REGISTERS | NUMBERS,
+)
+TWOS = st.builds(
+    lambda code, register, number: bytes([code]) + register + number,
+    st.sampled_from([0x05, 0x09, 0x0C, 0x11, 0x12, 0x14]),
+    REGISTERS,
+    NUMBERS,
+)
+INSTRUCTIONS = STEPS | STEPS | ALONE | SAVES | ONES | TWOS | st.binary(max_size=2)
+PROGRAMS = st.lists(st.lists(INSTRUCTIONS, max_size=12).map(b"".join), max_size=5)
+
+
+@settings(max_examples=500, deadline=None)
+@given(PROGRAMS, st.booleans(), st.sampled_from([(1, -8), (4, 2), (0, 0)]))
+def test_what_is_looked_up_is_what_running_gives(programs, signal, factors):
+    """Neighbours that differ in what no rule says may be two rows when they are run."""
+    cie = head(signal=signal, factors=factors)
+    rules = Rules()
+    short, long = Interpreter(X86_64, rules), Interpreter(X86_64, rules)
+    for program in programs + programs:
+        rows = short.steps(cie, program)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_MAX_SHORT", -1)
+            assert list(distinct(rows)) == list(distinct(long.steps(cie, program)))
+
+
+def distinct(rows):
+    """Without a row that says what the one before says."""
+    last = None
+    for step, number in rows:
+        if number != last:
+            yield step, number
+        last = number
+
+
+def test_most_programs_are_looked_up(monkeypatch):
+    monkeypatch.setattr(module.Interpreter, "_run", None)
+    assert len(run(b"\x41\x0e\x10\x86\x02\x43\x0d\x06\x0a\x7f\x0c\x07\x08\x41\x0b")) == 5
