@@ -66,6 +66,14 @@ enum unwind_frame {
 	FRAME_AT_FRAME = 3,		/* at the present one + frame_offset */
 };
 
+/* How the caller of a row's code is found. All-zero is END. */
+struct unwind_rule {
+	__u8 cfa;			/* enum unwind_cfa */
+	__u8 frame;			/* enum unwind_frame */
+	__s16 frame_offset;
+	__s32 offset;
+};
+
 /* page: file offset >> the table's page_shift << UNWIND_PART_BITS | part. */
 struct unwind_key {
 	__u32 table;

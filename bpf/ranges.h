@@ -14,7 +14,9 @@ static __always_inline __u64 less(__u64 a, __u64 b)
 	__u64 difference = a - b;
 
 	barrier_var(difference);
-	return difference >> 63;
+	difference >>= 63;
+	barrier_var(difference);
+	return difference;
 }
 
 /* One read, so that it is a whole range. clang must not know the index: it would drop the mask

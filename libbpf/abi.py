@@ -17,6 +17,7 @@ SHARED_STRUCTS = (
     "mapping_record",
     "task_record",
     "end_record",
+    "unwind_rule",
     "unwind_key",
     "unwind_chunk",
     "executable",

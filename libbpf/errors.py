@@ -8,6 +8,10 @@ from typing import Any
 
 from libbpf._libbpf import ffi, lib
 
+_END_OF_LOG = "-- END PROG LOAD LOG --"
+_SUMMARY = ("processed ", "verification time ", "stack depth ")
+"""How the verifier's last lines begin, which count what it did."""
+
 
 class BpfError(OSError):
     """A bpf call failed: which call, on what, with which errno, and libbpf's own words.
@@ -21,10 +25,17 @@ class BpfError(OSError):
         self.subject = subject
         self.log = log
 
+    @property
+    def verdict(self) -> str:
+        """The verifier's last line about the program; libbpf's last line where there is none."""
+        lines = self.log.strip().splitlines()
+        last = next((i for i, line in enumerate(lines) if _END_OF_LOG in line), len(lines))
+        verdict = (line for line in reversed(lines[:last]) if not line.startswith(_SUMMARY))
+        return next(verdict, "")
+
     def __str__(self) -> str:
         text = f"{self.call} {self.subject}: {self.strerror} (errno {self.errno})"
-        verdict = self.log.strip().splitlines()
-        return f"{text}; {verdict[-1]}" if verdict else text
+        return f"{text}; {self.verdict}" if self.verdict else text
 
 
 def text_of(pointer: Any) -> str:

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,18 +23,20 @@
 static char log_text[LOG_SIZE];
 static size_t log_used;
 
+/* Appends to the log; what does not fit goes from the front. A verifier's log may be long. */
 static int keep_log(enum libbpf_print_level level, const char *format, va_list arguments)
 {
-	if (level == LIBBPF_DEBUG)
+	char *text;
+	int length = level == LIBBPF_DEBUG ? 0 : vasprintf(&text, format, arguments);
+
+	if (length <= 0)
 		return 0;
-	if (log_used > LOG_SIZE / 2) {	/* keep the newer half */
-		size_t drop = log_used / 2;
-		memmove(log_text, log_text + drop, log_used - drop);
-		log_used -= drop;
-	}
-	int length = vsnprintf(log_text + log_used, LOG_SIZE - log_used, format, arguments);
-	if (length > 0)
-		log_used += (size_t)length < LOG_SIZE - log_used ? (size_t)length : LOG_SIZE - log_used - 1;
+	size_t added = length < LOG_SIZE - 1 ? length : LOG_SIZE - 1;
+	size_t kept = log_used < LOG_SIZE - 1 - added ? log_used : LOG_SIZE - 1 - added;
+	memmove(log_text, log_text + log_used - kept, kept);
+	memcpy(log_text + kept, text + length - added, added);
+	log_used = kept + added;
+	free(text);
 	return length;
 }
 

@@ -54,6 +54,10 @@ def run(settings: config.Config, journal: Journal) -> dict[str, object]:
         "frequency": settings.frequency,
         "window_seconds": settings.window_seconds,
         "threads": bool(settings.threads),
+        "unwinder": {
+            "loaded": loaded.sampler == "unwinder",
+            "refused": loaded.missing.get("unwinder", ""),
+        },
         "pid_namespace_level": loaded.pid_level,
         "kernel": os.uname().release,
         "features": {

@@ -26,7 +26,7 @@ def attach_all(
     how = "CAP_PERFMON"
     for cpu in cpus:
         fd, how = open_clock(cpu, NANOSECONDS // config.frequency)
-        links[f"sample-{cpu}"] = loaded.objects["sampler"].attach_perf_event("sample", fd)
+        links[f"sample-{cpu}"] = loaded.objects[loaded.sampler].attach_perf_event("sample", fd)
     return links, how
 
 

@@ -14,12 +14,15 @@ MAX_BYTES = 4096
 
 
 class Config(NamedTuple):
-    """What the loader may be told. frequency in Hz; window_seconds bounds the heartbeat."""
+    """What the loader may be told. frequency in Hz; window_seconds bounds the heartbeat;
+    unwind_memory_mib bounds the unwind tables, 0 means by the machine's memory."""
 
     frequency: int = 19
     mode: str = "auto"
     window_seconds: int = 10
     threads: int = 0
+    unwinding: str = "auto"
+    unwind_memory_mib: int = 0
     ignore_unsafe_kernel: int = 0
     pins_directory: str = "/run/parca-agent/bpf"
     pins_group: int = 0
@@ -55,6 +58,8 @@ SCHEMA: dict[str, Callable[[str], int] | Callable[[str], str]] = {
     "mode": choice("auto", "perf"),
     "window_seconds": number(1, 600),
     "threads": number(0, 1),
+    "unwinding": choice("auto", "frame_pointers"),
+    "unwind_memory_mib": number(0, 1024),
     "ignore_unsafe_kernel": number(0, 1),
     "pins_directory": absolute_path,
     "pins_group": number(0, 2**32 - 2),

@@ -15,6 +15,7 @@ from libbpf.errors import BpfError
 from loader.errors import Refusal
 
 BTF = "/sys/kernel/btf/vmlinux"
+MOST_UNWIND_MEMORY = 64 << 20
 NEEDS = "parca-agent needs linux 6.1 or newer with BTF, as in Debian 12"
 
 
@@ -121,6 +122,13 @@ def _own_code() -> Iterator[tuple[int, int]]:
 def _status(program: int, requests: int, who: memory.Program, at: tuple[int, int]) -> int:
     start, header = at
     return memory.ask(program, requests, who, memory.Part(start, header, start, 1)).status
+
+
+def unwind_memory() -> int:
+    """Bytes for unwind tables where nobody chose: 64 MiB, or a 64th of a small machine's memory."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        total = next(int(line.split()[1]) for line in file if line.startswith("MemTotal:"))
+    return min(MOST_UNWIND_MEMORY, total * 1024 // 64)
 
 
 def online_cpus() -> list[int]:

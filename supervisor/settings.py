@@ -27,12 +27,15 @@ FREE_SHARE = 20
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """sampling: frequency in Hz per CPU, windows in seconds."""
+    """sampling: frequency in Hz per CPU, windows in seconds; unwind_memory_mib bounds the unwind
+    tables in the kernel, 0 means by the machine's memory."""
 
     frequency: int = limits(19, 1, 100_000)
     mode: str = matching("auto", "auto|perf", "auto or perf")
     window_seconds: int = limits(10, 1, 600)
     threads: bool = False
+    unwinding: str = matching("auto", "auto|frame_pointers", "auto or frame_pointers")
+    unwind_memory_mib: int = limits(0, 0, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,8 @@ def loader_conf(settings: Settings, layout: Layout, pins_gid: int) -> str:
         "mode": settings.sampling.mode,
         "window_seconds": settings.sampling.window_seconds,
         "threads": int(settings.sampling.threads),
+        "unwinding": settings.sampling.unwinding,
+        "unwind_memory_mib": settings.sampling.unwind_memory_mib,
         "pins_directory": layout.pins,
         "pins_group": pins_gid,
         "report": layout.loader_report,

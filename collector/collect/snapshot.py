@@ -106,6 +106,7 @@ def _so_far(parts: Parts) -> int:
 
 
 def _sampling(parts: Parts) -> Sampling:
+    unwinder = parts.loader.get("unwinder", {})
     return Sampling(
         mode=str(parts.loader.get("mode", "")),
         frequency_hz=int(parts.loader.get("frequency", 0)),
@@ -113,6 +114,8 @@ def _sampling(parts: Parts) -> Sampling:
         threads=bool(parts.loader.get("threads", False)),
         cpus_online=os.sysconf("SC_NPROCESSORS_ONLN"),
         cpus_sampled=len(parts.loader.get("cpus", ())),
+        unwinder=bool(unwinder.get("loaded", False)),
+        unwinder_refused=str(unwinder.get("refused", "")),
         generation=parts.pins.generation,
         windows=parts.pipeline.counters.windows,
         seconds_since_window=time.monotonic() - parts.last_window,

@@ -46,6 +46,8 @@ class Sampling:
     threads: Annotated[bool, "whether threads are told apart"]
     cpus_online: Annotated[int, "CPUs that are online"]
     cpus_sampled: Annotated[int, "CPUs with an attached sampling program"]
+    unwinder: Annotated[bool, "whether stacks are walked by unwind tables, or only frame pointers"]
+    unwinder_refused: Annotated[str, "why the kernel refused the unwinder; empty if it did not"]
     generation: Annotated[int, "number of the published set of pins"]
     windows: Annotated[int, "windows drained"]
     seconds_since_window: Annotated[float, "age of the newest drained window"]

@@ -49,6 +49,7 @@ class Agent:
     hz: int = 99
     window_seconds: int = 2
     threads: bool = False
+    unwinding: str = "auto"
     prefix: tuple[str, ...] = ()
     settings: str = ""
     newest: str = field(default="", init=False)
@@ -58,8 +59,8 @@ class Agent:
         self.newest = max((name for name, _ in self.raw_windows()), default="")
         config = self.directory / "agent.yaml"
         config.write_text(
-            f"sampling: {{window_seconds: {self.window_seconds}, threads: {self.threads}}}\n"
-            + self.settings
+            f"sampling: {{window_seconds: {self.window_seconds}, threads: {self.threads},"
+            f" unwinding: {self.unwinding}}}\n" + self.settings
         )
         self.log = self.directory / "supervisor.log"
         with self.log.open("wb") as log:

@@ -58,6 +58,8 @@ def test_any_text_is_a_config_or_one_sentence(text):
     assert 1 <= found.frequency <= 100_000
     assert found.mode in ("auto", "perf")
     assert 1 <= found.window_seconds <= 600
+    assert found.unwinding in ("auto", "frame_pointers")
+    assert 0 <= found.unwind_memory_mib <= 1024
     assert {found.threads, found.ignore_unsafe_kernel} <= {0, 1}
     assert 0 <= found.pins_group < 2**32 - 1
     for path in (found.pins_directory, found.report):
@@ -78,6 +80,8 @@ def test_what_is_not_said_is_the_default():
         ("frequency", "key = value"),
         ("color = red", "with a key of frequency, mode"),
         ("mode = tick", "one of auto, perf"),
+        ("unwinding = dwarf", "one of auto, frame_pointers"),
+        ("unwind_memory_mib = 1025", "from 0 to 1024"),
         ("report = /etc/passwd", "below /run"),
         ("report = /run/../etc/passwd", "without '..'"),
         ("threads = 1\nthreads = 0", "set twice"),

@@ -12,7 +12,8 @@ from supervisor.layout import Layout
 
 FULL = """
 node: host.example
-sampling: {frequency: 99, mode: perf, window_seconds: 5, threads: true}
+sampling: {frequency: 99, mode: perf, window_seconds: 5, threads: true,
+           unwinding: frame_pointers, unwind_memory_mib: 32}
 spool: {max_bytes: 1048576, max_age_seconds: 60, min_free_bytes: 4096}
 destinations:
 - {name: here, address: "localhost:7070", insecure: true, bearer_token_file: /etc/token}
@@ -40,6 +41,8 @@ def test_every_setting_arrives_in_the_file_of_who_needs_it(tmp_path: Path) -> No
         "mode = perf\n"
         "window_seconds = 5\n"
         "threads = 1\n"
+        "unwinding = frame_pointers\n"
+        "unwind_memory_mib = 32\n"
         f"pins_directory = {tmp_path}/run/bpf\n"
         "pins_group = 977\n"
         f"report = {tmp_path}/run/loader.json\n"

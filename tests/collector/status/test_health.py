@@ -41,6 +41,10 @@ def test_no_profile_is_a_failure(snapshot, reason):
     ("snapshot", "reason"),
     [
         (changed("sampling", cpus_sampled=1), "1 of 2 CPUs are sampled"),
+        (
+            changed("sampling", unwinder=False, unwinder_refused="R1 is no pointer"),
+            "frame pointers only, the kernel refused the unwinder: R1 is no pointer",
+        ),
         (changed("samples", dropped_per_second=0.5), "0.5 of 38.0 samples a second are lost"),
         (
             dataclasses.replace(HEALTHY, elf_worker_failing=True),

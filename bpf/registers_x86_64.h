@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* x86-64: a task's user registers when it is sampled. */
+#ifndef PARCA_AGENT_REGISTERS_X86_64_H
+#define PARCA_AGENT_REGISTERS_X86_64_H
+
+#include "frames.h"
+
+#define PRIVILEGE_LEVEL 3	/* low bits of cs; 3: user mode */
+#define USER32_CS 0x23		/* __USER32_CS, arch/x86/include/asm/segment.h */
+
+/*
+ * Fills the first lines of `u`; false for a 32-bit process. What the kernel was entered with lies
+ * at the top of the kernel stack; orig_ax is the number of a system call, negative where there was
+ * none, and then ip is the instruction to go on with, not the one behind.
+ */
+static __always_inline bool take_registers(struct bpf_perf_event_data *ctx, struct task_struct *task,
+					   struct unwinding *u)
+{
+	__u64 cs = ctx->regs.cs;
+
+	u->ip = ctx->regs.ip;
+	u->sp = ctx->regs.sp;
+	u->fp = ctx->regs.bp;
+	u->flags = INTERRUPTED;
+	if ((cs & PRIVILEGE_LEVEL) != PRIVILEGE_LEVEL) {
+		struct pt_regs *saved = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		cs = saved->cs;
+		u->ip = saved->ip;
+		u->sp = saved->sp;
+		u->fp = saved->bp;
+		if ((long)saved->orig_ax >= 0)
+			u->flags |= IP_BEHIND;
+	}
+	return cs != USER32_CS;
+}
+
+#endif

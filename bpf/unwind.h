@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whole user stacks: for each frame the rule of its code, from the tables that the collector loads,
+ * and where there is none the frame pointer. What these say comes from hostile files: they decide
+ * where the walk goes, and emit() decides what it shows.
+ *
+ * Of the kernel this knows maps, bpf_loop and reads of user memory, so that tests can compile it
+ * for the machine they run on.
+ */
+#ifndef PARCA_AGENT_UNWIND_H
+#define PARCA_AGENT_UNWIND_H
+
+#include "frames.h"
+#include "unwind_x86_64.h"
+
+enum verdict {
+	RULE_NONE,
+	RULE_FOUND,
+	RULE_CHANGED,		/* a chunk was replaced while it was read */
+};
+
+/* The first word of a chunk's data, so that clang takes it for aligned. */
+static __always_inline const volatile void *data_of(const struct unwind_chunk *chunk)
+{
+	return chunk->data;
+}
+
+static __always_inline __u64 row_start(const struct unwind_chunk *chunk, __u64 index)
+{
+	const volatile __u16 *starts = data_of(chunk);
+
+	barrier_var(index);
+	return starts[index & UNWIND_ROWS];
+}
+
+/* The rule that holds at `offset` of the chunk's page. The search has no branch, see ranges.h. */
+static __always_inline enum verdict search_chunk(const struct unwind_chunk *chunk, __u64 offset,
+						 struct unwind_rule *rule)
+{
+	const volatile __u8 *numbers = data_of(chunk);
+	const volatile __u64 *words = data_of(chunk);
+	__u64 rows = *(const volatile __u16 *)&chunk->rows & UNWIND_ROWS;
+	__u64 before = 0;	/* rows known to start at or before offset */
+
+	for (__u64 step = (UNWIND_ROWS + 1) / 2; step; step /= 2) {
+		__u64 index = before + step - 1;
+
+		before += step * (less(index, rows) & less(row_start(chunk, index), offset + 1));
+	}
+	if (before == 0)
+		return RULE_NONE;
+	__u64 row = before - 1;
+	barrier_var(row);
+	__u64 number = numbers[2 * rows + (row & UNWIND_ROWS)];
+	__u64 word = words[UNWIND_DATA / 8 - 1 - number];
+	__builtin_memcpy(rule, &word, sizeof(*rule));
+	return RULE_FOUND;
+}
+
+/* Is this still the chunk that was looked up? Elements are reused without a grace period. */
+static __always_inline bool holds(const struct unwind_chunk *chunk, const struct unwind_key *key)
+{
+	const volatile struct unwind_chunk *now = chunk;
+
+	return now->key.table == key->table && now->key.page == key->page &&
+	       now->key_again.table == key->table && now->key_again.page == key->page;
+}
+
+/* Which part of the page whose part 0 is `chunk` has the row for `offset`. */
+static __always_inline __u32 part_of(const struct unwind_chunk *chunk, __u64 offset)
+{
+	const volatile __u16 *parts = chunk->parts;
+	__u64 part = 0;
+
+	for (int i = 0; i < UNWIND_PARTS - 1; i++) {
+		__u64 start = parts[i];
+
+		part += less(0, start) & less(start, offset + 1);
+	}
+	return part;
+}
+
+static __always_inline enum verdict find_in_chunks(struct unwinding *u, __u32 page_shift)
+{
+	__u64 page = u->place.offset >> page_shift;
+	__u64 offset = u->place.offset & ((1ULL << page_shift) - 1);
+	struct unwind_key key = { .table = u->place.table, .page = page << UNWIND_PART_BITS };
+
+	if (page >> (32 - UNWIND_PART_BITS))
+		return RULE_NONE;
+	struct unwind_chunk *chunk = bpf_map_lookup_elem(&unwind_chunks, &key);
+	if (!chunk)
+		return RULE_NONE;
+	__u32 part = part_of(chunk, offset);
+	if (part) {
+		if (!holds(chunk, &key))
+			return RULE_CHANGED;
+		key.page |= part;
+		chunk = bpf_map_lookup_elem(&unwind_chunks, &key);
+		if (!chunk)
+			return RULE_CHANGED;
+	}
+	enum verdict verdict = search_chunk(chunk, offset, &u->rule);
+	return holds(chunk, &key) ? verdict : RULE_CHANGED;
+}
+
+/* The rule for the place where the walk is. */
+__noinline int find_rule(struct unwinding *u)
+{
+	if (!u)
+		return RULE_NONE;
+	__u32 slot = u->place.table & (EXECUTABLES - 1);
+	struct executable *executable = bpf_map_lookup_elem(&executables, &slot);
+
+	if (!u->place.table || !executable || executable->table != u->place.table)
+		return RULE_NONE;
+	if (executable->last_used != u->seconds)
+		executable->last_used = u->seconds;
+	return find_in_chunks(u, executable->page_shift & 31);
+}
+
+/*
+ * The frame pointer that the last function with one has set. Of code without a table none of this
+ * is certain, and whatever goes wrong, the reason is that there is no table.
+ */
+static __always_inline bool follow_frame_pointer(struct unwinding *u)
+{
+	bool blind = u->place.file && !u->place.table;
+	__u64 fp = u->fp;
+
+	if (u->flags & FRAME_POINTER_LOST)
+		return ends(u, blind ? STACK_NO_TABLE : STACK_LOST_FRAME_POINTER);
+	/* what was interrupted had a caller, if it has none it is known by its row */
+	if (fp == 0 && !(u->flags & INTERRUPTED))
+		return ends(u, STACK_COMPLETE);
+	if (fp & 7 || fp < u->sp)
+		return ends(u, blind ? STACK_NO_TABLE : STACK_BAD_FRAME_POINTER);
+	if (!load_frame_record(u, fp))
+		return ends(u, blind ? STACK_NO_TABLE : STACK_UNREADABLE);
+	u->flags = IP_BEHIND | (blind ? BY_BLIND_STEP : 0);
+	u->by_frame_pointer++;
+	return true;
+}
+
+/* The CFA by a rule of one of the kinds that say where it is. */
+static __always_inline bool find_cfa(struct unwinding *u, __u64 *cfa)
+{
+	const struct unwind_rule *rule = &u->rule;
+	bool by_frame = rule->cfa == CFA_FRAME || rule->cfa == CFA_FRAME_LOADED;
+	__u64 base = by_frame ? u->fp : u->sp;
+
+	if (by_frame && u->flags & FRAME_POINTER_LOST)
+		return ends(u, STACK_LOST_FRAME_POINTER);
+	if (rule->cfa == CFA_STACK_LOADED || rule->cfa == CFA_FRAME_LOADED) {
+		if (!read_words(&base, sizeof(base), base + (__s16)rule->offset))
+			return ends(u, STACK_UNREADABLE);
+		*cfa = base + (rule->offset >> 16);
+	} else if (rule->cfa == CFA_PLT) {
+		*cfa = base + plt_offset(u->ip, rule->offset);
+	} else {
+		*cfa = base + rule->offset;
+	}
+	return true;
+}
+
+/* The caller by a rule that finds the CFA. */
+static __always_inline bool follow_rule(struct unwinding *u)
+{
+	__u64 cfa;
+
+	if (!find_cfa(u, &cfa))
+		return false;
+	if (cfa <= u->sp)
+		return ends(u, STACK_STUCK);
+	if (!load_caller(u, cfa))
+		return ends(u, STACK_UNREADABLE);
+	u->by_row++;
+	return true;
+}
+
+static __always_inline bool find_caller(struct unwinding *u)
+{
+	int verdict = find_rule(u);
+
+	if (verdict == RULE_CHANGED)
+		return ends(u, STACK_TABLE_CHANGED);
+	if (verdict == RULE_NONE || u->rule.cfa == CFA_END) {
+		if (!(u->flags & INTERRUPTED) || !recognise_code(u))
+			return follow_frame_pointer(u);
+	}
+	switch (u->rule.cfa) {
+	case CFA_BOTTOM:
+		return ends(u, STACK_COMPLETE);
+	case CFA_SIGNAL:
+		if (!load_signal_frame(u))
+			return ends(u, STACK_UNREADABLE);
+		u->by_row++;
+		return true;
+	case CFA_STACK:
+	case CFA_FRAME:
+	case CFA_PLT:
+	case CFA_STACK_LOADED:
+	case CFA_FRAME_LOADED:
+		return follow_rule(u);
+	}
+	return ends(u, STACK_UNSUPPORTED_ROW);
+}
+
+/* One frame. Global, so that the verifier looks at it once. */
+__noinline bool unwind_frame(struct ranges *first, struct unwinding *u)
+{
+	if (!first || !u)
+		return false;
+	return emit(u, first) && find_caller(u);
+}
+
+struct unwind_loop {
+	struct ranges *first;
+	struct unwinding *unwinding;
+};
+
+static long unwind_one(__u32 index, struct unwind_loop *loop)
+{
+	return !unwind_frame(loop->first, loop->unwinding);
+}
+
+/* All frames of a walk that has begun. One round more than frames, to see that there is one. */
+static __always_inline void unwind_stack(struct unwinding *u, struct ranges *first)
+{
+	struct unwind_loop loop = { .first = first, .unwinding = u };
+
+	bpf_loop(MAX_FRAMES + 1, unwind_one, &loop, 0);
+}
+
+#endif
