@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.elf.parse_names import MAX_NAME
+from collector.symbolize.extents import Extent, Range, parse_extents
 from collector.symbolize.tables import UnwindTable, parse_table
 from collector.worker.wire import (
     HEADER_SIZE,
@@ -96,6 +97,13 @@ class ElfClient:
         answer, rest = self._call_with_rest({"op": "unwind"}, fd)
         with self._distrusted():
             return parse_table(answer, rest)
+
+    def plan(self, fd: int, mapped: int, present: list[Range]) -> tuple[Extent, ...]:
+        """What is still wanted of an executable of which `fd` holds what is present; `mapped` is
+        the file offset of an executable mapping. Raises WorkerError."""
+        answer = self._call({"op": "plan", "mapped": mapped, "present": present}, fd)
+        with self._distrusted():
+            return parse_extents(answer)
 
     def close(self) -> None:
         """Drop the connection; the next call makes another one."""

@@ -47,6 +47,10 @@ class Segment:
     address: int
     size: int
 
+    @property
+    def is_code(self) -> bool:
+        return self.kind == _LOAD and bool(self.flags & 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -75,7 +79,7 @@ class Image:
 
     def code(self) -> tuple[tuple[int, int], ...]:
         """Address and end of what can be executed, ascending; of two that overlap the first."""
-        found = sorted((s.address, s.address + s.size) for s in self.segments if _is_code(s))
+        found = sorted((s.address, s.address + s.size) for s in self.segments if s.is_code)
         return apart(found)
 
     def code_segments(self) -> list[tuple[int, int, int]]:
@@ -83,7 +87,7 @@ class Image:
         return [
             (s.offset, s.address, min(s.size, self.source.size - s.offset))
             for s in self.segments
-            if _is_code(s) and s.offset < self.source.size
+            if s.is_code and s.offset < self.source.size
         ]
 
     def segment(self, kind: int) -> Segment | None:
@@ -142,10 +146,6 @@ def apart(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
         if low < high and (not kept or kept[-1][1] <= low):
             kept.append((low, high))
     return tuple(kept)
-
-
-def _is_code(segment: Segment) -> bool:
-    return segment.kind == _LOAD and bool(segment.flags & 1)
 
 
 def _segments(headers: bytes) -> tuple[Segment, ...]:

@@ -20,7 +20,14 @@ from collector.unwind.architecture import Architecture, Patch
 from collector.unwind.entries import FrameSection
 from collector.unwind.fill import Gaps, certain, fill_gaps
 from collector.unwind.frames import Frames, read_frames
-from collector.unwind.image import ADDRESS_LIMIT, MAX_CONTENTS, Image, apart, read_image
+from collector.unwind.image import (
+    ADDRESS_LIMIT,
+    MAX_CONTENTS,
+    Image,
+    Segment,
+    apart,
+    read_image,
+)
 from collector.unwind.rows import BOTTOM, IdRow, Rules, Table, table_of
 from collector.unwind.x86_64 import X86_64
 
@@ -81,16 +88,21 @@ def _frame_sections(image: Image) -> Iterator[FrameSection]:
 
 
 def _without_sections(image: Image) -> FrameSection:
-    """.eh_frame by the header that the program itself uses to find it."""
     header = image.unwind_header()
     assert header is not None
+    address, size = unwind_frames(image, header)
+    return FrameSection(image.source.read_at(image.offset(address), size), address, terminated=True)
+
+
+def unwind_frames(image: Image, header: Segment) -> tuple[int, int]:
+    """Address of .eh_frame and bytes up to the end of its segment, by the header that the program
+    itself uses to find it. Raises ElfError."""
     data = image.source.read_at(header.offset, 8)
     if data[0] != 1 or data[1] != _EH_FRAME_POINTER:
         raise ElfError("an unwind header of unknown layout")
     address = header.address + 4 + int.from_bytes(data[4:8], "little", signed=True)
     segment = image.loaded(address)
-    size = min(segment.address + segment.size - address, MAX_CONTENTS)
-    return FrameSection(image.source.read_at(image.offset(address), size), address, terminated=True)
+    return address, min(segment.address + segment.size - address, MAX_CONTENTS)
 
 
 def _entry(image: Image, frames: Frames, order: list[int]) -> Iterator[Patch]:

@@ -16,7 +16,8 @@ from collector.elf.parse_names import MAX_NAME, safe_name
 from collector.elf.parse_symbols import MAX_STRINGS, MAX_SYMBOLS, Functions, functions
 from collector.elf.source import ElfError, Source
 from collector.unwind.chunks import packed
-from collector.worker.wire import MAX_ADDRESSES, WireError
+from collector.unwind.plan import plan
+from collector.worker.wire import MAX_ADDRESSES, MAX_EXTENTS, WireError
 
 _MAX_CACHED = 8
 _ENTRY_SIZE = {32: 16, 64: 24}
@@ -57,6 +58,8 @@ class Answerer:
                 return Answer(self._names(fd, _addresses(request)))
             if request.get("op") == "unwind":
                 return _unwind(fd)
+            if request.get("op") == "plan":
+                return Answer(_plan(fd, request))
         except ElfError as error:
             return Answer({"error": str(error)})
         raise WireError("no such request")
@@ -105,6 +108,27 @@ def _unwind(fd: int) -> Answer:
         "bytes": sum(map(len, pieces)),
     }
     return Answer(message, pieces)
+
+
+def _plan(fd: int, request: dict[str, Any]) -> dict[str, Any]:
+    present = request.get("present")
+    if not isinstance(present, list) or len(present) > MAX_EXTENTS:
+        raise WireError("no list of what is present, or too much")
+    ranges = [_pair(value) for value in present]
+    wanted = plan(Source.of_descriptor(fd), _offset(request.get("mapped")), ranges)
+    return {"extents": [list(extent) for extent in wanted[:MAX_EXTENTS]]}
+
+
+def _pair(value: object) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise WireError("not an offset and a size")
+    return _offset(value[0]), _offset(value[1])
+
+
+def _offset(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise WireError("an offset is no 63-bit number")
+    return value
 
 
 def _addresses(request: dict[str, Any]) -> list[int]:

@@ -12,12 +12,18 @@ A request brings the executable as an SCM_RIGHTS descriptor beside its first byt
     {"op": "unwind"}                     -> {"page_shift": 10..16, "rows": n, "left_out": pages,
                                              "refused": functions, "bytes": size}, and then
                                             `size` bytes that are no JSON
+    {"op": "plan", "mapped": offset,     -> {"extents": [[offset, distance, size], ...]}
+     "present": [[offset, size], ...]}
     each                                 -> {"error": why the file cannot be used}
 
 An answer of names holds for its whole range [start, end); null says that no symbol covers it.
 The bytes behind an answer of unwind are those of collector/unwind/chunks.py: for each chunk its key
 (u32, ascending) and its struct unwind_chunk of bpf/abi.h without the keys. Integers in them are in
 the byte order of this machine.
+
+The file of a plan holds what is `present` of an executable, at its place; the answer says what else
+is wanted of it, and how far in memory from the executable mapping that begins at file offset
+`mapped`, which may be a negative number.
 """
 
 from __future__ import annotations
@@ -28,6 +34,9 @@ from typing import Any
 MAX_MESSAGE = 1 << 20
 MAX_ADDRESSES = 512
 """Of one request: as many names of the longest kind still fit into one answer."""
+
+MAX_EXTENTS = 64
+"""Of a plan, both wanted and present."""
 
 MAX_TABLE = 64 << 20
 """Bytes behind an answer of unwind."""

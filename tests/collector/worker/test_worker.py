@@ -105,6 +105,24 @@ def test_unwind_tables_are_made_behind_the_door(supervised, client):
     assert worker.poll() is None
 
 
+def test_plans_are_made_behind_the_door(supervised, client, tmp_path):
+    worker = supervised.start()
+    data = Path(the_libc()).read_bytes()
+    with opened(the_libc()) as fd:
+        code = client.describe(fd).segments[0][0]
+    with opened(tmp_path / "image", data[:4096].ljust(len(data), b"\0")) as fd:
+        first = client.plan(fd, code, [(0, 4096)])
+        assert first[-1].size == 8  # of the header of .eh_frame
+        Path(tmp_path / "image").write_bytes(data)
+        second = client.plan(fd, code, [(0, 4096), *((at, size) for at, _, size in first)])
+        assert [extent.size > 100_000 for extent in second] == [True]
+        whole = [(0, 4096), *((at, size) for at, _, size in (*first, *second))]
+        assert client.plan(fd, code, whole) == ()
+        with pytest.raises(FileRefusedError):
+            client.plan(fd, len(data), [])
+    assert worker.poll() is None
+
+
 def test_sec_02_a_table_beyond_its_own_deadline_ends_the_worker(supervised, client):
     worker = supervised.start(table="0.01")
     with opened(the_libc()) as fd, pytest.raises(WorkerDiedError):
