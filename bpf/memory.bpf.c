@@ -11,7 +11,8 @@
 #include "identity.h"
 #include "dumpable.h"
 
-#define VM_PFNMAP 0x400		/* include/linux/mm.h */
+#define VM_MAYSHARE 0x80		/* include/linux/mm.h; all that MAP_SHARED of a read-only file leaves */
+#define VM_PFNMAP 0x400
 #define VM_IO 0x4000
 #define ELF_MAGIC 0x464c457f	/* as read by a little-endian CPU */
 #define SECOND 1000000000ULL
@@ -135,7 +136,7 @@ static __always_inline __u32 refuse_mapping(const struct seen *seen, const struc
 		return MEMORY_DENIED_OTHER_FILE;
 	if (seen->flags & VM_WRITE)
 		return MEMORY_DENIED_WRITABLE;
-	if (seen->flags & VM_SHARED)
+	if (seen->flags & (VM_SHARED | VM_MAYSHARE))
 		return MEMORY_DENIED_SHARED;
 	if (seen->flags & (VM_IO | VM_PFNMAP))
 		return MEMORY_DENIED_SPECIAL;
@@ -154,7 +155,7 @@ static __always_inline __u32 refuse_file(struct task_struct *task, const struct 
 	if (denial)
 		return denial;
 	if (header.inode != executable->inode || header.start != request->header || header.page ||
-	    header.flags & (VM_WRITE | VM_SHARED | VM_IO | VM_PFNMAP) || header.anon_vma)
+	    header.flags & (VM_WRITE | VM_SHARED | VM_MAYSHARE | VM_IO | VM_PFNMAP) || header.anon_vma)
 		return MEMORY_DENIED_NOT_ELF;
 	if (bpf_copy_from_user_task(&magic, sizeof(magic), (void *)request->header, task, 0))
 		return MEMORY_DENIED_UNREADABLE;

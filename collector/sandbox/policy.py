@@ -17,7 +17,8 @@ class Policy:
     readable: directories or files that may be opened for reading; None leaves reading to file
     permissions alone. writable: directories in which files may be made, renamed, written and
     removed (they are readable too). tcp_ports: the only TCP ports to connect to where the
-    kernel can tell (Landlock ABI 4, linux 6.7); None leaves the port open.
+    kernel can tell (Landlock ABI 4, linux 6.7); None leaves the port open. memfds: files in memory
+    that can be sealed.
     """
 
     role: str
@@ -30,6 +31,7 @@ class Policy:
     internet: bool = False
     tcp_ports: tuple[int, ...] | None = None
     bpf_elements: bool = False
+    memfds: bool = False
     executable_memory: bool = False
 
 

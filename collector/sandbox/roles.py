@@ -18,7 +18,7 @@ _OWN_CODE = str(Path(__file__).resolve().parents[2])
 
 
 def collect(spool_dir: str, *more_readable: str) -> Policy:
-    """The collector: executables of the host, its spool, element commands of bpf(2)."""
+    """The collector: executables of the host, its spool, bpf(2) on elements, images in memory."""
     return Policy(
         role="collect",
         open_files=True,
@@ -28,6 +28,7 @@ def collect(spool_dir: str, *more_readable: str) -> Policy:
         serves=True,
         unix_sockets=True,
         bpf_elements=True,
+        memfds=True,
     )
 
 

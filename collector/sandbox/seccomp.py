@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes.util
 import errno
+import fcntl
 import importlib
 import mmap
 import os
@@ -60,6 +61,9 @@ def rules(policy: Policy) -> Iterator[Rule]:
     yield from _conditional(policy)
     yield from _files(policy)
     yield from _sockets(policy)
+    if policy.memfds:
+        yield from (("memfd_create", (_is(1, flags),)) for flags in syscalls.MEMFD_FLAGS)
+        yield "fcntl", (_is(1, fcntl.F_ADD_SEALS),)
     if policy.bpf_elements:
         yield from (("bpf", (_is(0, command),)) for command in syscalls.BPF_COMMANDS.values())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import mmap
 import os
@@ -215,6 +216,23 @@ SHIP = roles.ship("/tmp", "/tmp", tcp_ports=(4443,))
 @pytest.mark.parametrize("name", ["fork", "vfork", "setuid", "memfd_create", "personality"])
 def test_sec_24_other_calls_are_refused(name):
     assert behind(roles.collect("/tmp"), lambda: call(name, 0, 0)) == (0, errno.EPERM)
+
+
+def test_sec_24_a_memfd_is_made_in_two_ways_by_one_role_and_sealed():
+    def made(flags):
+        return error_of(lambda: os.memfd_create("x", flags))
+
+    def run():
+        sealed = os.memfd_create("x", 3)
+        fcntl.fcntl(sealed, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        answers = [made(flags) for flags in (0, 1, 2, 3, 7, 0x10)]
+        return [*answers, error_of(lambda: os.write(sealed, b"x"))]
+
+    refused = "EPERM"
+    answers = [refused, refused, refused, "done", refused, refused, refused]
+    assert behind(roles.collect("/tmp"), run) == (0, answers)
+    for policy in (roles.elf(), SHIP):
+        assert behind(policy, lambda: made(3)) == (0, refused)
 
 
 def test_sec_24_of_bpf_only_element_commands_stay():
