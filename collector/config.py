@@ -30,6 +30,7 @@ class CollectorConfig:
 
     spool_min_free_bytes is what the file system must keep free for everybody else. Behind
     elf_socket and tables_socket is an ELF worker each: a table that takes long delays no name.
+    cache_dir holds unwind tables, which leave the same space free as the spool.
     """
 
     node: str = matching(os.uname().nodename, NODE, "a printable text of 1 to 253 characters")
@@ -45,6 +46,8 @@ class CollectorConfig:
     spool_max_age_seconds: int = limits(7 * 86_400, 60, 10 * 366 * 86_400)
     spool_min_free_bytes: int = limits(GIB, 0, 1 << 44)
     ship_dir: str = matching("/var/lib/parca-agent-ship", **PATH)
+    cache_dir: str = matching("/var/lib/parca-agent/cache", **PATH)
+    cache_max_bytes: int = limits(256 << 20, 1 << 20, 1 << 40)
 
 
 @dataclass(frozen=True, slots=True)

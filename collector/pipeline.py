@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from collector.encode import writeraw
+from collector.feed.feeder import Feeder
 from collector.label.labels import Host, labels
 from collector.mappings import records
 from collector.mappings.reader import Answer, MappingReader
 from collector.mappings.table import Known, ProcessTable
-from collector.model import Frame, Process, ProcessId, Profile, RawSample, Series, Window
+from collector.model import Frame, Mapping, Process, ProcessId, Profile, RawSample, Series, Window
 from collector.read.decode import Event
 from collector.spool.errors import SpoolError
 from collector.spool.format import Header
@@ -56,7 +57,10 @@ class PipelineCounters:
 
 
 class Pipeline:
-    """What the collector knows of this host, and what it does with a window."""
+    """What the collector knows of this host, and what it does with a window.
+
+    Without a feeder nobody is told which executables need unwind tables.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class Pipeline:
         task_program: int,
         kernel: resolve.KernelFrames,
         executables: Executables,
+        feeder: Feeder | None,
         spool: Spool,
         host: Host,
         period_ns: int,
@@ -81,6 +86,7 @@ class Pipeline:
         self._task_program = task_program
         self._kernel = kernel
         self._executables = executables
+        self._feeder = feeder
         self._spool = spool
         self._host = host
         self._period_ns = period_ns
@@ -112,6 +118,7 @@ class Pipeline:
         known = self.processes.get(process)
         if known and self._clock() < known.walk_again:
             self.counters.miss_walks_skipped += 1
+            self._feed(process, known.latest)
         else:
             self._reader.ask(process.pid)
 
@@ -148,6 +155,11 @@ class Pipeline:
             known = self.processes.get_or_add(answer.id)
             known.process = answer.process or known.process
             known.set_mappings(answer.mappings, self._clock())
+            self._feed(answer.id, answer.mappings)
+
+    def _feed(self, process: ProcessId, mappings: Sequence[Mapping]) -> None:
+        if self._feeder is not None:
+            self._feeder.wanted(process, mappings)
 
     # --- one window ---------------------------------------------------------------------
 

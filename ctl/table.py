@@ -51,6 +51,7 @@ def _facts(status: Snapshot) -> Iterator[str]:
         f"{count(processes.last_window)} sampled in the last window",
         f"{count(processes.exited_before_mapped)} gone unread",
     )
+    yield from _unwinding(status)
     yield _line("maps", size(status.map_memory_bytes), *_fullest(status.maps))
     yield _line(
         "spool",
@@ -88,6 +89,21 @@ def _samples(status: Snapshot) -> Iterator[str]:
         rate = samples.outcomes_per_second.get(name, 0.0)
         if total:
             yield f"{'':{INDENT}}{_name(name):<32} {count(total):>15} {rate:>10.1f}/s"
+
+
+def _unwinding(status: Snapshot) -> Iterator[str]:
+    unwinding = status.unwinding
+    whole = unwinding.whole_percent
+    yield _line(
+        "unwinding",
+        "few stacks of late" if whole is None else f"{whole:.1f} % whole in the last minute",
+        f"{count(unwinding.executables)} tables",
+        f"{size(unwinding.memory_bytes)} of {size(unwinding.max_memory_bytes)}",
+        f"{count(unwinding.waiting)} wait",
+    )
+    refused = sorted(unwinding.refused.items(), key=lambda item: (-item[1], item[0]))
+    for name, total in refused:
+        yield f"{'':{INDENT}}{'without: ' + _name(name):<32} {count(total):>15}"
 
 
 def _fullest(maps: tuple[MapFill, ...]) -> Iterator[str]:

@@ -53,10 +53,14 @@ def _parts(fd: int, name: str) -> Iterator[bytes]:
         yield part
 
 
-def drain(program: int, name: str) -> int:
-    """Runs the iterator for its effect in the kernel and throws away what it writes; its size."""
+def drain(program: int, name: str, keep: int = 0) -> bytes:
+    """Runs the iterator for its effect in the kernel; the first `keep` bytes that it writes, of
+    which the last record may be cut short."""
     fd = check(lib.pa_iterator_open(program, 0), "BPF_ITER_CREATE", name)
+    kept = bytearray()
     try:
-        return sum(map(len, _parts(fd, name)))
+        for part in _parts(fd, name):
+            kept += part[: keep - len(kept)]
+        return bytes(kept)
     finally:
         os.close(fd)

@@ -63,11 +63,13 @@ def make(path: Path, uid: int, gid: int, mode: int) -> bool:
 
 
 def make_state(layout: Layout, accounts: Accounts) -> list[Path]:
-    """The spool and the shipper's directory; returns those that were not there before."""
+    """The spool, the collector's cache and the shipper's directory; returns those that were not
+    there before."""
     spool = accounts.groups[SPOOL]
     wanted = (
         (layout.state, 0, 0, 0o755),
         (layout.spool, accounts.users[COLLECTOR], spool, 0o2750),
+        (layout.cache, accounts.users[COLLECTOR], accounts.groups[COLLECTOR], 0o700),
         (layout.ship, accounts.users[SHIPPER], spool, 0o2750),
     )
     return [path for path, uid, gid, mode in wanted if make(path, uid, gid, mode)]

@@ -64,3 +64,7 @@ class Layout:
     @property
     def spool(self) -> Path:
         return self.state / "spool"
+
+    @property
+    def cache(self) -> Path:
+        return self.state / "cache"

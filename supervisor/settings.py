@@ -48,12 +48,20 @@ class SpoolLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheLimits:
+    """cache: what unwind tables may take on disk."""
+
+    max_bytes: int = limits(256 << 20, 1 << 20, 1 << 40)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The operator's file, given as CONFIG=…; an empty one means the defaults."""
 
     node: str = matching(os.uname().nodename, NODE, "a printable text of 1 to 253 characters")
     sampling: Sampling = field(default_factory=Sampling)
     spool: SpoolLimits = field(default_factory=SpoolLimits)
+    cache: CacheLimits = field(default_factory=CacheLimits)
     destinations: tuple[Destination, ...] = ()
     ignore_unsafe_kernel: bool = False
 
@@ -106,6 +114,8 @@ def collector_yaml(settings: Settings, layout: Layout) -> str:
         spool_max_age_seconds=settings.spool.max_age_seconds,
         spool_min_free_bytes=settings.spool.min_free_bytes or free_bytes(layout.spool),
         ship_dir=str(layout.ship),
+        cache_dir=str(layout.cache),
+        cache_max_bytes=settings.cache.max_bytes,
     )
     return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
 

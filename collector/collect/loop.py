@@ -137,7 +137,9 @@ class Loop:
         self._aggregation.beat()
         self._parts.reader.check_deadlines()
         self._next_beat = now + HEARTBEAT_SECONDS
-        self._note_fill(snapshot.counters(self._parts.pins))
+        counted = snapshot.counters(self._parts.pins)
+        snapshot.look_back(self._parts, counted)
+        self._note_fill(counted)
 
     def _window(self, *, beating: bool) -> None:
         before = self._parts.executables.counters

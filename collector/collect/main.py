@@ -18,6 +18,11 @@ from typing import Any
 from collector.collect import snapshot
 from collector.collect.loop import Loop
 from collector.config import CollectorConfig, ConfigError, load
+from collector.feed import reader as table_reader
+from collector.feed import vdso
+from collector.feed.cache import Cache
+from collector.feed.feeder import Feeder
+from collector.feed.loaded import Loaded
 from collector.label.labels import Host
 from collector.mappings.reader import MappingReader
 from collector.pipeline import Pipeline
@@ -29,7 +34,7 @@ from collector.spool.writer import Spool
 from collector.status import document
 from collector.status.rates import Rates
 from collector.status.server import StatusServer
-from collector.symbolize.client import ElfClient
+from collector.symbolize.client import TABLE_DEADLINE, ElfClient
 from collector.symbolize.kernel import KernelSymbols
 from collector.symbolize.resolve import KernelFrames
 from collector.symbolize.user import Executables
@@ -39,6 +44,8 @@ from libbpf.ringbuf import RingBuffer
 
 FIRST_DESCRIPTOR = 3
 NANOSECONDS = 10**9
+MOST_OF_FIRST_WALK = 64 << 20
+"""Bytes; 400,000 mappings. What is beyond is met when it is sampled."""
 
 
 class StartError(Exception):
@@ -81,21 +88,37 @@ def _run(config: CollectorConfig) -> int:
         ship_dir=Path(config.ship_dir),
     )
     host = Host(config.node, os.uname().release, os.uname().machine)
+    cache = _cache(config)
+    vdso_copy = vdso.copy()
     more = (config.ship_dir, config.elf_socket, config.tables_socket)
     readable = [path for path in more if Path(path).exists()]
-    sandbox = close(roles.collect(config.spool_dir, *readable))
+    sandbox = close(
+        roles.collect(
+            config.spool_dir, *readable, cache_dir=config.cache_dir if cache.usable else ""
+        )
+    )
 
     reader = MappingReader(held.iterators["task_vma"], held.iterators["task"])
     reader.start()
-    # fills the kernel's table of executable ranges; what it prints is asked again when needed
-    iterators.drain(held.iterators["task_vma"], "task_vma")
+    # fills the kernel's table of executable ranges; processes are asked again when needed
+    walk = iterators.drain(held.iterators["task_vma"], "task_vma", MOST_OF_FIRST_WALK)
     kernel = KernelFrames(KernelSymbols.parse(iterators.read(held.iterators["ksym"], "ksym")))
     executables = Executables(ElfClient(config.elf_socket))
+    feeder = Feeder(
+        ElfClient(config.tables_socket, TABLE_DEADLINE),
+        Loaded(held.maps["executables"], held.maps["file_tables"], held.maps["unwind_chunks"]),
+        cache,
+        vdso=vdso_copy,
+    )
+    unwinding = bool(loader.get("unwinder", {}).get("loaded", False))
+    if unwinding:
+        feeder.start(walk)
     pipeline = Pipeline(
         reader=reader,
         task_program=held.iterators["task"],
         kernel=kernel,
         executables=executables,
+        feeder=feeder if unwinding else None,
         spool=spool,
         host=host,
         period_ns=NANOSECONDS // int(loader.get("frequency", config.frequency)),
@@ -103,13 +126,23 @@ def _run(config: CollectorConfig) -> int:
     )
     parts = snapshot.Parts(
         config=config, loader=loader, pins=held, pipeline=pipeline, reader=reader,
-        executables=executables, spool=spool, sandbox=sandbox, memory=memory,
+        executables=executables, feeder=feeder, spool=spool, sandbox=sandbox, memory=memory,
         rates=Rates(), started=started, last_window=started,
     )  # fmt: skip
     server = StatusServer(
         listener, _group_of(listener), lambda: document.answer(snapshot.take(parts))
     )
     return Loop(parts, Aggregation(held.identity, held.maps), ring, server).run()
+
+
+def _cache(config: CollectorConfig) -> Cache:
+    """Tables on disk; without its directory there are none."""
+    return Cache(
+        Path(config.cache_dir),
+        max_bytes=config.cache_max_bytes,
+        min_free_bytes=config.spool_min_free_bytes,
+        reader=table_reader.version(),
+    )
 
 
 def _loader_report(path: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.config import CollectorConfig
+from collector.feed.feeder import Feeder
 from collector.mappings.reader import MappingReader
 from collector.pipeline import Pipeline
 from collector.read import decode
@@ -21,7 +22,7 @@ from collector.spool import cursor
 from collector.spool.format import number_of
 from collector.spool.writer import Spool
 from collector.status import assemble
-from collector.status.rates import Rates
+from collector.status.rates import LastMinute, Rates
 from collector.status.snapshot import (
     SCHEMA,
     MapFill,
@@ -29,6 +30,7 @@ from collector.status.snapshot import (
     Sampling,
     Sandbox,
     Snapshot,
+    Unwinding,
     Versions,
 )
 from collector.status.snapshot import Spool as SpoolState
@@ -36,6 +38,9 @@ from collector.symbolize.user import Executables
 from libbpf import abi
 
 VERSION = "0.1.0"
+FILE_BYTES = 64
+"""One element of file_tables, with the kernel's header."""
+
 _FIRST = bytes(4)
 
 
@@ -49,12 +54,14 @@ class Parts:
     pipeline: Pipeline
     reader: MappingReader
     executables: Executables
+    feeder: Feeder
     spool: Spool
     sandbox: SandboxReport
     memory: dict[str, int]
     rates: Rates
     started: float
     last_window: float
+    minute: LastMinute = field(default_factory=LastMinute)
     fill: dict[str, int] = field(default_factory=dict)
     worker_failing: bool = False
 
@@ -79,6 +86,7 @@ def take(parts: Parts) -> Snapshot:
         samples=assemble.samples(outcomes, parts.rates.per_second),
         stacks=assemble.stacks(parts.pipeline.last_stacks or _so_far(parts), kernel),
         processes=_processes(parts),
+        unwinding=_unwinding(parts, kernel),
         maps=maps,
         map_memory_bytes=sum(item.memory_bytes for item in maps),
         spool=_spool(parts),
@@ -134,12 +142,43 @@ def _processes(parts: Parts) -> Processes:
 
 def _map_fill(parts: Parts, name: str) -> MapFill:
     limit = parts.pins.maps[name].max_entries
-    return MapFill(name, parts.fill.get(name), limit, parts.memory[name])
+    loaded = parts.feeder.loaded
+    growing = {"unwind_chunks": loaded.memory, "file_tables": loaded.files * FILE_BYTES}
+    return MapFill(name, parts.fill.get(name), limit, growing.get(name, parts.memory[name]))
+
+
+def look_back(parts: Parts, kernel: Mapping[str, int]) -> dict[str, int]:
+    """What the counters behind the judgement on unwinding gained in the last minute; to be asked
+    every second or so."""
+    watched = {name: n for name, n in kernel.items() if name.startswith(assemble.USER_END)}
+    watched["no_room"] = parts.feeder.loaded.counters.no_room
+    return parts.minute.look(time.monotonic(), watched)
+
+
+def _unwinding(parts: Parts, kernel: Mapping[str, int]) -> Unwinding:
+    feeder, loaded, cache = parts.feeder, parts.feeder.loaded, parts.feeder.cache
+    gained = look_back(parts, kernel)
+    return Unwinding(
+        whole_percent=assemble.whole_percent(gained),
+        executables=loaded.tables,
+        rows=loaded.rows,
+        chunks=loaded.used,
+        memory_bytes=loaded.memory,
+        max_memory_bytes=loaded.max_memory,
+        files=loaded.files,
+        waiting=feeder.waiting,
+        busy_seconds=feeder.busy_seconds,
+        no_room_last_minute=gained["no_room"],
+        cache_files=len(cache),
+        cache_bytes=cache.size,
+        cache_max_bytes=cache.max_bytes,
+        refused=dict(feeder.counters.refused),
+    )
 
 
 def map_memory(pins: Pins) -> dict[str, int]:
-    """Memory charged for each held map, bytes. All are allocated whole when they are made, so
-    this is asked once, before the door closes on /proc."""
+    """Memory charged for each held map, bytes. Nearly all are allocated whole when they
+    are made, so this is asked once, before the door closes on /proc."""
     return {name: _memlock(item.fd) for name, item in pins.maps.items()}
 
 
@@ -192,9 +231,23 @@ def _counters(parts: Parts, kernel: Mapping[str, int]) -> dict[str, int]:
     gathered |= {f"pipeline.{k}": v for k, v in asdict(parts.pipeline.counters).items()}
     gathered |= {f"mappings.{k}": v for k, v in asdict(parts.reader.counters).items()}
     gathered["mappings.evicted"] = parts.pipeline.processes.evicted
-    for name, value in asdict(parts.executables.counters).items():
-        if isinstance(value, dict):
-            gathered |= {f"executables.{name}.{k}": v for k, v in value.items()}
-        else:
-            gathered[f"executables.{name}"] = value
+    gathered |= _flat("executables", asdict(parts.executables.counters))
+    feeder = parts.feeder
+    fed = asdict(feeder.counters) | {"not_queued": feeder.not_queued}
+    del fed["refused"]  # stands in the section
+    gathered |= {f"feed.{k}": v for k, v in fed.items()}
+    gathered |= {f"feed.{k}": v for k, v in asdict(feeder.loaded.counters).items()}
+    gathered |= {f"feed.cache_{k}": v for k, v in asdict(feeder.cache.counters).items()}
+    gathered["feed.worker_died"] = feeder.asking.worker_died
+    gathered["feed.worker_unavailable"] = feeder.asking.worker_unavailable
     return gathered
+
+
+def _flat(part: str, counters: Mapping[str, Any]) -> dict[str, int]:
+    flat: dict[str, int] = {}
+    for name, value in counters.items():
+        if isinstance(value, dict):
+            flat |= {f"{part}.{name}.{k}": v for k, v in value.items()}
+        else:
+            flat[f"{part}.{name}"] = value
+    return flat

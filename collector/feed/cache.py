@@ -81,6 +81,15 @@ class Cache:
             except (SpoolError, OSError):
                 self.counters.errors += 1
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is a directory."""
+        return self._directory is not None
+
+    @property
+    def max_bytes(self) -> int:
+        return self._max_bytes
+
     def __len__(self) -> int:
         return len(self._entries)
 

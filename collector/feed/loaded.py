@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -94,7 +94,7 @@ class Loaded:
         self._by_number: dict[int, _Table] = {}
         self._by_id: dict[bytes, int] = {}
         self._files: dict[int, int] = {}
-        self._without: OrderedDict[int, float] = OrderedDict()
+        self._without: dict[int, None] = {}  # in the order in which they came
         self._versions = [0] * executables.max_entries
         self._free: deque[int] = deque()
         self.used = 0
@@ -116,6 +116,10 @@ class Loaded:
         return self.limit * CHUNK_BYTES
 
     @property
+    def most_files(self) -> int:
+        return self._file_tables.max_entries
+
+    @property
     def tables(self) -> int:
         return len(self._by_number)
 
@@ -127,9 +131,9 @@ class Loaded:
         """Number of a file's table, 0 if it has none; None for a file not known here."""
         return self._files.get(file)
 
-    def without_since(self, file: int) -> float:
-        """When it was found, by the clock, that a file has no table; 0 for others."""
-        return self._without.get(file, 0.0)
+    def without(self) -> list[int]:
+        """The files known to have no table."""
+        return list(self._without)
 
     def find(self, identity: bytes) -> int | None:
         """Number of the table with this id, if it is loaded."""
@@ -169,7 +173,7 @@ class Loaded:
     def know(self, file: int, table: int) -> None:
         """From here on the kernel side unwinds a file by this table; 0: the file has none."""
         self._leave(file)
-        if len(self._files) >= self._file_tables.max_entries:
+        if len(self._files) >= self.most_files:
             self._forget_files()
         self._file_tables.update(layout.file_key(file), layout.number(table))
         self._note_file(file, table)
@@ -248,7 +252,7 @@ class Loaded:
         if table:
             self._by_number[table].files.add(file)
         else:
-            self._without[file] = self._clock()
+            self._without[file] = None
 
     def _leave(self, file: int) -> None:
         table = self._files.pop(file, 0)

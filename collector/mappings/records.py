@@ -18,6 +18,8 @@ from libbpf import abi
 _HEADER = struct.Struct("=II")
 _MAPPING = struct.Struct(abi.struct_format("mapping_record"))
 _TASK = struct.Struct(abi.struct_format("task_record"))
+_FILE = struct.Struct("=Q")
+_FILE_OFFSET = abi.fields("mapping_record")["file"][0]
 _KNOWN_FLAGS = sum(MappingFlag)
 MINOR_BITS = 20
 
@@ -52,6 +54,29 @@ def mappings(raw: bytes) -> dict[ProcessId, list[Mapping]]:
         process: [by_start[start] for start in sorted(by_start)]
         for process, by_start in found.items()
     }
+
+
+def mapped_files(raw: bytes) -> dict[int, tuple[ProcessId, Mapping, int]]:
+    """By file number: a process that maps it, one of its mappings, and how many there are.
+
+    Only what is met for the first time is looked at closely, and bytes cut short are no error:
+    there may be hundreds of thousands.
+    """
+    first: dict[int, tuple[ProcessId, Mapping]] = {}
+    counts: dict[int, int] = {}
+    position, last = 0, len(raw) - _MAPPING.size
+    while position <= last:
+        kind, size = _HEADER.unpack_from(raw, position)
+        if kind != abi.RECORD_MAPPING or not _MAPPING.size <= size <= len(raw) - position:
+            break
+        (file,) = _FILE.unpack_from(raw, position + _FILE_OFFSET)
+        if file in counts:
+            counts[file] += 1
+        elif file:
+            counts[file] = 1
+            first[file] = _mapping(raw[position : position + size])
+        position += size
+    return {file: (*found, counts[file]) for file, found in first.items()}
 
 
 def tasks(raw: bytes) -> list[Process]:

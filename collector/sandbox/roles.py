@@ -17,13 +17,14 @@ _OWN_CODE = str(Path(__file__).resolve().parents[2])
 """Python imports some modules only when they are needed; extension modules no more."""
 
 
-def collect(spool_dir: str, *more_readable: str) -> Policy:
-    """The collector: executables of the host, its spool, bpf(2) on elements, images in memory."""
+def collect(spool_dir: str, *more_readable: str, cache_dir: str = "") -> Policy:
+    """The collector: executables of the host, spool and cache, bpf(2) on elements, images in
+    memory."""
     return Policy(
         role="collect",
         open_files=True,
         readable=(*host_directories(), _OWN_CODE, *more_readable),
-        writable=(spool_dir,),
+        writable=(spool_dir, cache_dir) if cache_dir else (spool_dir,),
         threads=True,
         serves=True,
         unix_sockets=True,

@@ -15,6 +15,7 @@ RECORDED = "recorded"
 LOST = "lost_"
 USER_END = "user_"
 USER_COMPLETE = "user_complete"
+FEW_STACKS = 100
 UPLOAD_COUNTERS = ("attempts", "parked", "corrupt", "vanished")
 
 
@@ -39,6 +40,12 @@ def stacks(last_window: int, counters: Mapping[str, int]) -> Stacks:
     complete = ends.get(USER_COMPLETE, 0)
     percent = 100.0 * complete / sum(ends.values()) if complete else 0.0
     return Stacks(last_window, ends, percent)
+
+
+def whole_percent(gained: Mapping[str, int]) -> float | None:
+    """Share of the user stacks that reached their bottom; None of too few to say."""
+    ends = sum(count for name, count in gained.items() if name.startswith(USER_END))
+    return 100.0 * gained.get(USER_COMPLETE, 0) / ends if ends >= FEW_STACKS else None
 
 
 def upload(cursor: Cursor, pending: int, now_ns: int) -> Upload:

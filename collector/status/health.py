@@ -17,6 +17,9 @@ LATE_SECONDS = 30.0  # at start the first walk over all processes comes before t
 LOST_SHARE = 0.01
 FULL_SHARE = 0.9
 UNACKNOWLEDGED_SECONDS = 300.0
+WHOLE_PERCENT = 90.0
+SETTLING_SECONDS = 60.0  # after the start, until the tables of what runs are loaded
+STUCK_SECONDS = 30.0  # longer than the ELF worker may take, and a file to be opened
 
 OK = "ok"
 DEGRADED = "degraded"
@@ -26,7 +29,7 @@ FAILED = "failed"
 def assess(snapshot: Snapshot) -> Health:
     """Level and reasons; a finding names the number it rests on."""
     failed = tuple(_failures(snapshot))
-    degraded = tuple(_losses(snapshot)) + tuple(_limits(snapshot)) + tuple(_uploads(snapshot))
+    degraded = (*_losses(snapshot), *_unwinding(snapshot), *_limits(snapshot), *_uploads(snapshot))
     level = FAILED if failed else DEGRADED if degraded else OK
     return Health(level, failed + degraded)
 
@@ -60,6 +63,20 @@ def _losses(snapshot: Snapshot) -> Iterator[str]:
         yield f"{lost:.1f} of {samples.per_second:.1f} samples a second are lost"
     if snapshot.elf_worker_failing:
         yield "the ELF worker fails: user frames have no names"
+
+
+def _unwinding(snapshot: Snapshot) -> Iterator[str]:
+    unwinding = snapshot.unwinding
+    whole = unwinding.whole_percent if snapshot.sampling.unwinder else None
+    if whole is not None and whole < WHOLE_PERCENT and snapshot.uptime_seconds > SETTLING_SECONDS:
+        yield f"{100 - whole:.1f} % of the user stacks of the last minute are cut short"
+    if unwinding.no_room_last_minute:
+        yield (
+            f"no room for {unwinding.no_room_last_minute} unwind tables in the last minute:"
+            f" {unwinding.max_memory_bytes >> 20} MiB are in use"
+        )
+    if unwinding.busy_seconds > STUCK_SECONDS:
+        yield f"an executable has kept unwind tables waiting for {unwinding.busy_seconds:.0f} s"
 
 
 def _limits(snapshot: Snapshot) -> Iterator[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 
@@ -26,6 +27,25 @@ class Rates:
                 for name, value in counters.items()
             }
         self._before, self._seconds = dict(counters), seconds
+
+
+class LastMinute:
+    """What counters gained of late: over a minute, or since the first look if that is less."""
+
+    def __init__(self, seconds: float = 60.0, step: float = 1.0) -> None:
+        """Looks less than `step` seconds apart are not kept."""
+        self._length = seconds
+        self._step = step
+        self._looks: deque[tuple[float, dict[str, int]]] = deque()
+
+    def look(self, seconds: float, counters: Mapping[str, int]) -> dict[str, int]:
+        """Takes the counters at `seconds` of a clock that never goes back; what they gained."""
+        while len(self._looks) > 1 and self._looks[1][0] <= seconds - self._length:
+            self._looks.popleft()
+        before = self._looks[0][1] if self._looks else counters
+        if not self._looks or seconds - self._looks[-1][0] >= self._step:
+            self._looks.append((seconds, dict(counters)))
+        return {name: _gain(value, before.get(name, 0)) for name, value in counters.items()}
 
 
 def _gain(value: int, before: int) -> int:

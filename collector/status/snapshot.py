@@ -86,13 +86,35 @@ class Processes:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwinding:
+    """The unwind tables: what is loaded in the kernel, what waits, what is kept on disk."""
+
+    whole_percent: Annotated[
+        float | None, "user stacks of the last minute that reached their bottom; null of under 100"
+    ]
+    executables: Annotated[int, "executables whose tables are loaded"]
+    rows: Annotated[int, "their rows"]
+    chunks: Annotated[int, "chunks of 4 KiB that these take"]
+    memory_bytes: Annotated[int, "the chunks' size"]
+    max_memory_bytes: Annotated[int, "what they may take before the longest unused are evicted"]
+    files: Annotated[int, "files known to the kernel, with a table or without"]
+    waiting: Annotated[int, "files whose tables are still to be loaded"]
+    busy_seconds: Annotated[float, "how long the present one has been taking; 0 between two"]
+    no_room_last_minute: Annotated[int, "tables not loaded because all others were in use"]
+    cache_files: Annotated[int, "tables on disk"]
+    cache_bytes: Annotated[int, "their size"]
+    cache_max_bytes: Annotated[int, "its limit"]
+    refused: Annotated[dict[str, int], "reason to files that got no table for it"]
+
+
+@dataclass(frozen=True, slots=True)
 class MapFill:
     """One BPF map."""
 
     name: Annotated[str, "its pin's name"]
-    entries: Annotated[int | None, "elements in use; null where counting would cost too much"]
+    entries: Annotated[int | None, "elements in use; null where that is not counted, or no loss"]
     max_entries: Annotated[int, "elements it can hold"]
-    memory_bytes: Annotated[int, "memory charged for it, from the descriptor's memlock line"]
+    memory_bytes: Annotated[int, "memory charged for it; of those that grow, what is in use"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +170,7 @@ class Snapshot:
     samples: Annotated[Samples, "where the samples went"]
     stacks: Annotated[Stacks, "different stacks, and how whole they are"]
     processes: Annotated[Processes, "the processes that are profiled"]
+    unwinding: Annotated[Unwinding, "the unwind tables"]
     maps: Annotated[tuple[MapFill, ...], "the BPF maps"]
     map_memory_bytes: Annotated[int, "memory of all maps"]
     spool: Annotated[Spool, "the local store"]

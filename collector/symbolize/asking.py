@@ -17,6 +17,7 @@ from collector.symbolize.client import (
     WorkerDiedError,
     WorkerUnavailableError,
 )
+from collector.symbolize.tables import UnwindTable
 
 PAUSE_SECONDS = 5.0
 """After nobody answered: how long nobody is asked."""
@@ -68,6 +69,10 @@ class Asker:
     def names(self, opened: Opened, addresses: list[int]) -> tuple[NameRange, ...]:
         """The functions at virtual addresses of an open file. Raises RefusedError."""
         return self._ask("names", opened, lambda: self._client.names(opened.fd, addresses))
+
+    def unwind(self, opened: Opened) -> UnwindTable:
+        """The unwind table of an open file. Raises RefusedError."""
+        return self._ask("unwind", opened, lambda: self._client.unwind(opened.fd))
 
     def _ask(self, what: str, opened: Opened, question: Callable[[], _T]) -> _T:
         blame = (opened.identity, what)

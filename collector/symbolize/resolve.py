@@ -15,6 +15,24 @@ NOWHERE = {
     StackEnd.OUTSIDE_MAPPINGS: Executable("[outside executable mappings]", ""),
     StackEnd.UNREADABLE: Executable("[unreadable stack]", ""),
 }
+ENDS = {
+    end: Frame(Executable(f"[stack ends: {reason}]", ""), 0, "")
+    for end, reason in {
+        StackEnd.TRUNCATED: "more than 127 frames",
+        StackEnd.OUTSIDE_MAPPINGS: "outside executable mappings",
+        StackEnd.UNMAPPED_PROCESS: "not mapped yet",
+        StackEnd.UNREADABLE: "unreadable stack",
+        StackEnd.BAD_FRAME_POINTER: "bad frame pointer",
+        StackEnd.NO_TABLE: "no unwind table",
+        StackEnd.UNSUPPORTED_ROW: "unsupported unwind row",
+        StackEnd.TABLE_CHANGED: "unwind table changed",
+        StackEnd.STUCK: "caller not above",
+        StackEnd.LOST_FRAME_POINTER: "frame pointer lost",
+        StackEnd.COMPAT: "32-bit process",
+    }.items()
+}
+"""Below the root of a stack that does not reach its bottom; docs/data.md says what each means."""
+
 EXITED = Frame(Executable("[exited]", ""), 0, "")
 GONE = Frame(Executable("[unmapped since]", ""), 0, "")
 MOST_KERNEL_FRAMES = 32768
@@ -81,7 +99,9 @@ def process_frames(
 
 
 def user_stack(stack: Stack, frames: dict[int, Frame]) -> tuple[Frame, ...]:
-    """The frames of a user stack; one that has no address says why."""
+    """The frames of a user stack. One without addresses says why instead; one that does not reach
+    its bottom has one frame more, which says why."""
     if not stack.addresses:
         return (Frame(NOWHERE.get(stack.end, NOWHERE[StackEnd.UNREADABLE]), 0, ""),)
-    return tuple(frames[address] for address in lookup_addresses(stack))
+    found = tuple(frames[address] for address in lookup_addresses(stack))
+    return (*found, ENDS[stack.end]) if stack.end in ENDS else found

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    with Agent(tmp_path) as running:
+    with Agent(tmp_path, unwinding="frame_pointers") as running:  # nobody else wants tables
         yield running
 
 

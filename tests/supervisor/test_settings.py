@@ -15,6 +15,7 @@ node: host.example
 sampling: {frequency: 99, mode: perf, window_seconds: 5, threads: true,
            unwinding: frame_pointers, unwind_memory_mib: 32}
 spool: {max_bytes: 1048576, max_age_seconds: 60, min_free_bytes: 4096}
+cache: {max_bytes: 2097152}
 destinations:
 - {name: here, address: "localhost:7070", insecure: true, bearer_token_file: /etc/token}
 ignore_unsafe_kernel: true
@@ -63,6 +64,8 @@ def test_every_setting_arrives_in_the_file_of_who_needs_it(tmp_path: Path) -> No
         spool_max_age_seconds=60,
         spool_min_free_bytes=4096,
         ship_dir=f"{tmp_path}/ship",
+        cache_dir=f"{tmp_path}/state/cache",
+        cache_max_bytes=2097152,
     )
     path = written(tmp_path, settings.ship_yaml(chosen, where))
     assert load_config(path, ShipConfig) == ShipConfig(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stacks to frames, with real kernel symbols' format and a mapping table made by hand."""
 
+from pathlib import Path
+
 from collector.model import Executable, Frame, Mapping, MappingFlag, Stack, StackEnd
 from collector.symbolize import resolve
 from collector.symbolize.kernel import KernelSymbols
@@ -46,6 +48,21 @@ def test_a_stack_without_addresses_says_why():
         (frame,) = frames_of(Stack((), end))
         assert frame.executable.name.startswith("[")
         assert frame.address == 0
+
+
+def test_a_stack_cut_short_says_why_at_its_root():
+    """Every end but the two that are none has words of its own."""
+    names = set()
+    for end in set(StackEnd) - {StackEnd.COMPLETE, StackEnd.KERNEL}:
+        leaf, root = frames_of(Stack((0x1100,), end))
+        assert leaf.address == 0x1100
+        assert root.executable.name.startswith("[stack ends: ")
+        assert (root.executable.build_id, root.address, root.function) == ("", 0, "")
+        names.add(root.executable.name)
+        page = Path(resolve.__file__).parents[2] / "docs/data.md"
+        assert f"`{root.executable.name[13:-1]}`" in page.read_text()
+    assert len(names) == len(StackEnd) - 2
+    assert len(frames_of(Stack((0x1100, 0x1200), StackEnd.COMPLETE))) == 2
 
 
 def test_kernel_frames_have_names_and_no_address():
