@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A library of functions so short that the way to them takes most of the time. */
+static volatile int calls;
+
+__attribute__((noipa)) int tinier(int value)
+{
+	return value + calls++;
+}
+
+__attribute__((noipa)) int tiny(int value)
+{
+	return tinier(value) + 1;
+}
