@@ -71,7 +71,8 @@ static __always_inline void describe(struct place *place, __u64 range, struct ra
 	place->offset = address - ((start - file->page_offset) << PAGE_SHIFT);
 	place->unknown = 0;
 	if (!table || !executable || executable->table != table) {
-		__u32 *found = bpf_map_lookup_elem(&file_tables, &place->file);
+		__u64 key = place->file;	/* linux 6.1 takes no key from a caller's memory */
+		__u32 *found = bpf_map_lookup_elem(&file_tables, &key);
 
 		place->unknown = !found && place->file;
 		table = found ? *found : 0;
