@@ -14,9 +14,13 @@ enum frame_flag {
 	BY_BLIND_STEP = 16,	/* by frame pointer, from code of a file that has no table */
 };
 
-#define FRAME_WORDS 8		/* as many words around a frame are read at once */
+#define PAGE_SIZE 4096
+#define WINDOW_WORDS 128
 
-/* One walk. Whoever begins it sets registers, flags and process, and calls begin(). */
+/*
+ * One walk. Whoever begins it sets registers, flags and process, and calls begin(). To read user
+ * memory costs much the same for a word and for a kilobyte, so frames are read by the window.
+ */
 struct unwinding {
 	__u64 ip, sp, fp;	/* registers of the frame to be looked at next */
 	__u32 flags;		/* enum frame_flag */
@@ -29,13 +33,42 @@ struct unwinding {
 	__u32 reserved;
 	struct place place;	/* of the frame just emitted */
 	struct unwind_rule rule;
-	__u64 words[FRAME_WORDS];
+	__u64 window;		/* where words were read from */
+	__u64 window_size;	/* bytes, 0: nothing is there */
+	__u64 words[WINDOW_WORDS];
 };
 
-/* Memory of the process: of the task that runs, whoever wrote the address. */
-static __always_inline bool read_words(__u64 *words, __u32 size, __u64 address)
+/* Memory of the task that runs, from `address` up to the end of its page: as much is there as the
+ * first word is. */
+__noinline bool read_window(struct unwinding *u, __u64 address)
 {
-	return bpf_probe_read_user(words, size, (void *)address) == 0;
+	if (!u)
+		return false;
+	__u64 size = (PAGE_SIZE - (address & (PAGE_SIZE - 1))) & ~7ULL;
+
+	if (size == 0)		/* a word across two pages */
+		size = 8;
+	if (size > sizeof(u->words))
+		size = sizeof(u->words);
+	u->window = address;
+	u->window_size = 0;
+	if (bpf_probe_read_user(u->words, size, (void *)address))
+		return false;
+	u->window_size = size;
+	return true;
+}
+
+static __always_inline bool load_word(struct unwinding *u, __u64 address, __u64 *word)
+{
+	__u64 at = address - u->window;
+
+	if (at & 7 || at >= u->window_size) {
+		if (!read_window(u, address))
+			return false;
+		at = 0;
+	}
+	*word = u->words[at / 8 & (WINDOW_WORDS - 1)];
+	return true;
 }
 
 static __always_inline bool ends(struct unwinding *u, enum stack_end end)
@@ -49,6 +82,8 @@ static __always_inline void begin(struct unwinding *u, __u32 seconds)
 {
 	u->seconds = seconds;
 	u->stack.length = 0;
+	u->place.range = 0;
+	u->window_size = 0;
 	u->by_row = 0;
 	u->by_frame_pointer = 0;
 	u->unknown_files = 0;
@@ -61,7 +96,10 @@ static __always_inline bool emit(struct unwinding *u, struct ranges *first)
 	__u32 depth = u->stack.length;
 	__u64 address = u->flags & IP_BEHIND ? u->ip - 1 : u->ip;
 
-	if (!find_place(first, &u->process, address, &u->place)) {
+	if (covers(u->place.range, address >> PAGE_SHIFT)) {	/* as the frame before */
+		u->place.offset += address - u->place.address;
+		u->place.address = address;
+	} else if (!find_place(first, &u->process, address, &u->place)) {
 		if (u->ip == 0 && u->flags & BY_ROW)
 			return ends(u, STACK_COMPLETE);
 		return ends(u, u->flags & BY_BLIND_STEP ? STACK_NO_TABLE : STACK_OUTSIDE_MAPPINGS);

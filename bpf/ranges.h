@@ -7,7 +7,9 @@
 
 /*
  * 1 if a < b, for numbers below 2^63, without a branch. clang must not see the comparison in the
- * difference: it makes branches of it, and the verifiers of linux 6.1 and 7.3 then give up.
+ * difference: it makes branches of it, and the verifiers of linux 6.1 and 7.3 then give up. Nor may
+ * it see what the bit is used for: it makes a mask by an arithmetic shift, of which the verifier of
+ * linux 6.18 follows both outcomes.
  */
 static __always_inline __u64 less(__u64 a, __u64 b)
 {
@@ -25,6 +27,11 @@ static __always_inline __u64 range_at(const __u64 *table, __u64 index)
 {
 	barrier_var(index);
 	return *(volatile const __u64 *)&table[index & (RANGES_PER_CHUNK - 1)];
+}
+
+static __always_inline bool covers(__u64 range, __u64 page)
+{
+	return page - (range >> RANGE_LENGTH_BITS) < (range & RANGE_LENGTH_MASK);
 }
 
 /*
@@ -47,8 +54,7 @@ static __always_inline __u32 search_table(const __u64 *table, __u32 count, __u64
 	before += less(before, count) & less(range >> RANGE_LENGTH_BITS, page + 1);
 	if (before == 0)
 		return 0;
-	range = range_at(table, before - 1);
-	return page - (range >> RANGE_LENGTH_BITS) < (range & RANGE_LENGTH_MASK) ? before : 0;
+	return covers(range_at(table, before - 1), page) ? before : 0;
 }
 
 /* Where an address of a process comes from. */
@@ -57,6 +63,8 @@ struct place {
 	__u64 offset;		/* in the file, bytes */
 	__u32 table;		/* number of its unwind table, 0: none that is known here */
 	__u32 unknown;		/* the collector has not heard of the file */
+	__u64 address;		/* what was asked */
+	__u64 range;		/* and the range it lies in */
 };
 
 /* Fills `place` for an address in `range`, and notes there which table the file has. */
@@ -67,6 +75,8 @@ static __always_inline void describe(struct place *place, __u64 range, struct ra
 	__u32 table = file->table, slot = table & (EXECUTABLES - 1);
 	struct executable *executable = bpf_map_lookup_elem(&executables, &slot);
 
+	place->address = address;
+	place->range = range;
 	place->file = file->file;
 	place->offset = address - ((start - file->page_offset) << PAGE_SHIFT);
 	place->unknown = 0;

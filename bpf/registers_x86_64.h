@@ -8,6 +8,12 @@
 #define PRIVILEGE_LEVEL 3	/* low bits of cs; 3: user mode */
 #define USER32_CS 0x23		/* __USER32_CS, arch/x86/include/asm/segment.h */
 
+/* Was user code interrupted? Then there is no kernel stack. */
+static __always_inline bool in_user_mode(struct bpf_perf_event_data *ctx)
+{
+	return (ctx->regs.cs & PRIVILEGE_LEVEL) == PRIVILEGE_LEVEL;
+}
+
 /*
  * Fills the first lines of `u`; false for a 32-bit process. What the kernel was entered with lies
  * at the top of the kernel stack; orig_ax is the number of a system call, negative where there was
@@ -22,7 +28,7 @@ static __always_inline bool take_registers(struct bpf_perf_event_data *ctx, stru
 	u->sp = ctx->regs.sp;
 	u->fp = ctx->regs.bp;
 	u->flags = INTERRUPTED;
-	if ((cs & PRIVILEGE_LEVEL) != PRIVILEGE_LEVEL) {
+	if (!in_user_mode(ctx)) {
 		struct pt_regs *saved = (struct pt_regs *)bpf_task_pt_regs(task);
 
 		cs = saved->cs;

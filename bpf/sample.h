@@ -143,11 +143,13 @@ static __always_inline void take_kernel_stack(void *ctx, struct scratch *s)
 {
 	__u32 zero = 0;
 	__u64 *base = bpf_map_lookup_elem(&kernel_base, &zero);
-	long bytes = bpf_get_stack(ctx, s->raw, sizeof(s->raw), 0);
 
 	s->kernel.length = 0;
 	s->kernel.end = STACK_KERNEL;
-	if (bytes <= 0 || !base || !*base)
+	if (in_user_mode(ctx) || !base || !*base)
+		return;
+	long bytes = bpf_get_stack(ctx, s->raw, sizeof(s->raw), 0);
+	if (bytes <= 0)
 		return;
 	for (__u32 i = 0; i < MAX_FRAMES && i < (__u32)bytes / 8; i++) {
 		s->kernel.addresses[i] = s->raw[i] - *base;

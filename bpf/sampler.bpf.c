@@ -18,7 +18,7 @@ static __always_inline void walk_user_stack(struct unwinding *u, struct ranges *
 			ends(u, STACK_BAD_FRAME_POINTER);
 			return;
 		}
-		if (!read_words(frame, sizeof(frame), u->fp)) {
+		if (!load_word(u, u->fp, &frame[0]) || !load_word(u, u->fp + 8, &frame[1])) {
 			ends(u, STACK_UNREADABLE);
 			return;
 		}

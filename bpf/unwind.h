@@ -2,7 +2,8 @@
 /*
  * Whole user stacks: for each frame the rule of its code, from the tables that the collector loads,
  * and where there is none the frame pointer. What these say comes from hostile files: they decide
- * where the walk goes, and emit() decides what it shows.
+ * where the walk goes, and emit() decides what it shows. Why a walk ends is shown too. So memory is
+ * read before anything is compared, for that must not tell how large a word is that is no address.
  *
  * Of the kernel this knows maps, bpf_loop and reads of user memory, so that tests can compile it
  * for the machine they run on.
@@ -80,8 +81,12 @@ static __always_inline __u32 part_of(const struct unwind_chunk *chunk, __u64 off
 	return part;
 }
 
-static __always_inline enum verdict find_in_chunks(struct unwinding *u, __u32 page_shift)
+/* The rule for the place where the walk is. Global, so that the verifier looks at it once. */
+__noinline int find_in_chunks(struct unwinding *u, __u32 page_shift)
 {
+	if (!u)
+		return RULE_NONE;
+	page_shift &= 31;
 	__u64 page = u->place.offset >> page_shift;
 	__u64 offset = u->place.offset & ((1ULL << page_shift) - 1);
 	struct unwind_key key = { .table = u->place.table, .page = page << UNWIND_PART_BITS };
@@ -104,40 +109,73 @@ static __always_inline enum verdict find_in_chunks(struct unwinding *u, __u32 pa
 	return holds(chunk, &key) ? verdict : RULE_CHANGED;
 }
 
-/* The rule for the place where the walk is. */
-__noinline int find_rule(struct unwinding *u)
+/* What was found lately: the same callers come again and again. A table's number is never used
+ * again and its rows never change, so this needs no check. */
+#define RECENT_RULES 1024
+struct recent_rule {
+	__u64 place;		/* table << 32 | file offset */
+	struct unwind_rule rule;
+};
+
+struct recent_rules {
+	struct recent_rule rules[RECENT_RULES];
+};
+
+/* 0 -> rules found by this CPU. Written and read by the unwinder. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct recent_rules);
+} recent_rules SEC(".maps");
+
+static __always_inline int find_rule(struct unwinding *u, struct recent_rules *recent)
 {
-	if (!u)
-		return RULE_NONE;
-	__u32 slot = u->place.table & (EXECUTABLES - 1);
+	__u32 table = u->place.table, slot = table & (EXECUTABLES - 1);
 	struct executable *executable = bpf_map_lookup_elem(&executables, &slot);
 
-	if (!u->place.table || !executable || executable->table != u->place.table)
+	if (!table || !executable || executable->table != table)
 		return RULE_NONE;
 	if (executable->last_used != u->seconds)
 		executable->last_used = u->seconds;
-	return find_in_chunks(u, executable->page_shift & 31);
+	if (u->place.offset >> 32)
+		return find_in_chunks(u, executable->page_shift);
+
+	__u64 place = (__u64)table << 32 | u->place.offset;
+	__u64 index = place * 0x9e3779b97f4a7c15ULL >> 32 & (RECENT_RULES - 1);
+	struct recent_rule *known = &recent->rules[index];
+	if (known->place == place) {
+		u->rule = known->rule;
+		return RULE_FOUND;
+	}
+	int verdict = find_in_chunks(u, executable->page_shift);
+	if (verdict == RULE_FOUND) {
+		known->place = place;
+		known->rule = u->rule;
+	}
+	return verdict;
 }
 
 /*
- * The frame pointer that the last function with one has set. Of code without a table none of this
- * is certain, and whatever goes wrong, the reason is that there is no table.
+ * By the frame pointer that the last function with one has set. Where the file has no table none
+ * of this is certain, and whatever goes wrong, the reason is that there is no table.
  */
 static __always_inline bool follow_frame_pointer(struct unwinding *u)
 {
 	bool blind = u->place.file && !u->place.table;
-	__u64 fp = u->fp;
+	__u64 fp = u->fp, sp = u->sp;
 
 	if (u->flags & FRAME_POINTER_LOST)
 		return ends(u, blind ? STACK_NO_TABLE : STACK_LOST_FRAME_POINTER);
-	/* what was interrupted had a caller, if it has none it is known by its row */
+	/* what was interrupted had a caller; if it has none it is known by its row */
 	if (fp == 0 && !(u->flags & INTERRUPTED))
 		return ends(u, STACK_COMPLETE);
-	if (fp & 7 || fp < u->sp)
-		return ends(u, blind ? STACK_NO_TABLE : STACK_BAD_FRAME_POINTER);
-	if (!load_frame_record(u, fp))
+	u->rule = frame_pointer_rule;
+	if (!load_caller(u, fp + FRAME_RECORD))
 		return ends(u, blind ? STACK_NO_TABLE : STACK_UNREADABLE);
-	u->flags = IP_BEHIND | (blind ? BY_BLIND_STEP : 0);
+	if (fp % 8 || fp < sp)
+		return ends(u, blind ? STACK_NO_TABLE : STACK_BAD_FRAME_POINTER);
+	u->flags = (u->flags & ~BY_ROW) | (blind ? BY_BLIND_STEP : 0);
 	u->by_frame_pointer++;
 	return true;
 }
@@ -152,7 +190,7 @@ static __always_inline bool find_cfa(struct unwinding *u, __u64 *cfa)
 	if (by_frame && u->flags & FRAME_POINTER_LOST)
 		return ends(u, STACK_LOST_FRAME_POINTER);
 	if (rule->cfa == CFA_STACK_LOADED || rule->cfa == CFA_FRAME_LOADED) {
-		if (!read_words(&base, sizeof(base), base + (__s16)rule->offset))
+		if (!load_word(u, base + (__s16)rule->offset, &base))
 			return ends(u, STACK_UNREADABLE);
 		*cfa = base + (rule->offset >> 16);
 	} else if (rule->cfa == CFA_PLT) {
@@ -163,24 +201,24 @@ static __always_inline bool find_cfa(struct unwinding *u, __u64 *cfa)
 	return true;
 }
 
-/* The caller by a rule that finds the CFA. */
+/* By a rule that says where the CFA is. */
 static __always_inline bool follow_rule(struct unwinding *u)
 {
-	__u64 cfa;
+	__u64 cfa, sp = u->sp;
 
 	if (!find_cfa(u, &cfa))
 		return false;
-	if (cfa <= u->sp)
-		return ends(u, STACK_STUCK);
 	if (!load_caller(u, cfa))
 		return ends(u, STACK_UNREADABLE);
+	if (cfa <= sp)
+		return ends(u, STACK_STUCK);
 	u->by_row++;
 	return true;
 }
 
-static __always_inline bool find_caller(struct unwinding *u)
+static __always_inline bool find_caller(struct unwinding *u, struct recent_rules *recent)
 {
-	int verdict = find_rule(u);
+	int verdict = find_rule(u, recent);
 
 	if (verdict == RULE_CHANGED)
 		return ends(u, STACK_TABLE_CHANGED);
@@ -206,30 +244,31 @@ static __always_inline bool find_caller(struct unwinding *u)
 	return ends(u, STACK_UNSUPPORTED_ROW);
 }
 
-/* One frame. Global, so that the verifier looks at it once. */
-__noinline bool unwind_frame(struct ranges *first, struct unwinding *u)
-{
-	if (!first || !u)
-		return false;
-	return emit(u, first) && find_caller(u);
-}
-
 struct unwind_loop {
-	struct ranges *first;
 	struct unwinding *unwinding;
+	struct ranges *first;
+	struct recent_rules *recent;
 };
 
-static long unwind_one(__u32 index, struct unwind_loop *loop)
+static long unwind_frame(__u32 index, struct unwind_loop *loop)
 {
-	return !unwind_frame(loop->first, loop->unwinding);
+	struct unwinding *u = loop->unwinding;
+
+	return !emit(u, loop->first) || !find_caller(u, loop->recent);
 }
 
 /* All frames of a walk that has begun. One round more than frames, to see that there is one. */
 static __always_inline void unwind_stack(struct unwinding *u, struct ranges *first)
 {
-	struct unwind_loop loop = { .first = first, .unwinding = u };
+	__u32 zero = 0;
+	struct unwind_loop loop = {
+		.unwinding = u,
+		.first = first,
+		.recent = bpf_map_lookup_elem(&recent_rules, &zero),
+	};
 
-	bpf_loop(MAX_FRAMES + 1, unwind_one, &loop, 0);
+	if (loop.recent)
+		bpf_loop(MAX_FRAMES + 1, unwind_frame, &loop, 0);
 }
 
 #endif

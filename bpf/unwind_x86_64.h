@@ -9,11 +9,9 @@
 #include "frames.h"
 
 /* What a handler returns to has struct ucontext at its stack pointer; rbp, rsp and rip in there. */
-#define SIGNAL_REGISTERS 120
-#define SIGNAL_FP 0		/* words from there */
-#define SIGNAL_SP 5
-#define SIGNAL_IP 6
-#define SIGNAL_WORDS 7
+#define SIGNAL_FP 120
+#define SIGNAL_SP 160
+#define SIGNAL_IP 168
 
 /* Instructions, as numbers of four bytes. */
 #define ENDBR64 0xfa1e0ff3
@@ -28,45 +26,30 @@ static __always_inline __u64 plt_offset(__u64 ip, __s32 pushed)
 	return (__s32)(ip & 15) >= pushed ? 16 : 8;
 }
 
-/* What a function with a frame pointer pushed: the caller's, and above it the return address. */
-static __always_inline bool load_frame_record(struct unwinding *u, __u64 fp)
-{
-	if (!read_words(u->words, 16, fp))
-		return false;
-	u->sp = fp + 16;
-	u->fp = u->words[0];
-	u->ip = u->words[1];
-	return true;
-}
+/* What a function with a frame pointer has pushed: the caller's, and above it the return address. */
+#define FRAME_RECORD 16
+static const struct unwind_rule frame_pointer_rule = {
+	.cfa = CFA_FRAME,
+	.offset = FRAME_RECORD,
+	.frame = FRAME_AT,
+	.frame_offset = -FRAME_RECORD,
+};
 
-/* Bytes from the saved frame pointer up to the CFA, if they can be read at once; else 0. */
-static __always_inline __u32 span(const struct unwind_rule *rule)
-{
-	__u32 size = -(__s32)rule->frame_offset;
-
-	return rule->frame == FRAME_AT && size <= 8 * FRAME_WORDS && size % 8 == 0 ? size : 0;
-}
-
-/* Return address and frame pointer of the caller. */
+/* Frame pointer and return address of the caller, in the order in which they lie in memory. */
 static __always_inline bool load_caller(struct unwinding *u, __u64 cfa)
 {
 	const struct unwind_rule *rule = &u->rule;
 	__u32 lost = u->flags & FRAME_POINTER_LOST;
-	__u32 together = span(rule), size = together ? together : 8;
 
-	if (!read_words(u->words, size, cfa - size))
-		return false;
-	u->ip = u->words[(size / 8 - 1) & (FRAME_WORDS - 1)];
-	if (together) {
-		u->fp = u->words[0];
-		lost = 0;
-	} else if (rule->frame == FRAME_LOST) {
-		lost = FRAME_POINTER_LOST;
-	} else if (rule->frame == FRAME_AT || (rule->frame == FRAME_AT_FRAME && !lost)) {
+	if (rule->frame == FRAME_AT || (rule->frame == FRAME_AT_FRAME && !lost)) {
 		__u64 base = rule->frame == FRAME_AT ? cfa : u->fp;
 
-		lost = read_words(&u->fp, 8, base + rule->frame_offset) ? 0 : FRAME_POINTER_LOST;
+		lost = load_word(u, base + rule->frame_offset, &u->fp) ? 0 : FRAME_POINTER_LOST;
+	} else if (rule->frame != FRAME_SAME) {
+		lost = FRAME_POINTER_LOST;
 	}
+	if (!load_word(u, cfa - 8, &u->ip))
+		return false;
 	u->sp = cfa;
 	u->flags = IP_BEHIND | BY_ROW | lost;
 	return true;
@@ -75,11 +58,11 @@ static __always_inline bool load_caller(struct unwinding *u, __u64 cfa)
 /* What a signal interrupted. Its stack may be another, above or below. */
 static __always_inline bool load_signal_frame(struct unwinding *u)
 {
-	if (!read_words(u->words, 8 * SIGNAL_WORDS, u->sp + SIGNAL_REGISTERS))
+	__u64 sp = u->sp;
+
+	if (!load_word(u, sp + SIGNAL_FP, &u->fp) || !load_word(u, sp + SIGNAL_SP, &u->sp) ||
+	    !load_word(u, sp + SIGNAL_IP, &u->ip))
 		return false;
-	u->fp = u->words[SIGNAL_FP];
-	u->sp = u->words[SIGNAL_SP];
-	u->ip = u->words[SIGNAL_IP];
 	u->flags = INTERRUPTED;
 	return true;
 }
