@@ -22,6 +22,8 @@ BUILD_ID = bytes(range(0x40, 0x54))
 FUNCTIONS = 600
 PROGRAM_SECONDS = (0.2, 2.0)
 PLUGINS = 32
+NICE = ("nice", "-n", "19")
+"""The load gives way to everything else: it is there to be seen, not to be in the way."""
 CYCLE_SECONDS = 20.0
 """How often a burst of programs and a storm of libraries come, while it storms."""
 
@@ -149,7 +151,7 @@ class Churn:
         self._start([str(self.directory / "host"), *map(str, plugins)], plugins)
 
     def _start(self, command: list[str], files: list[Path]) -> None:
-        self._alive.append((subprocess.Popen(command), files))
+        self._alive.append((subprocess.Popen([*NICE, *command]), files))
 
     def _reap(self) -> None:
         for process, files in list(self._alive):

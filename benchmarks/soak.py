@@ -9,12 +9,14 @@ half of its time and is calm for the other half. Exit status 1: a gate is missed
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -61,12 +63,11 @@ def main(arguments: list[str]) -> int:
     ):
         Path(directory).chmod(0o755)
         with (
-            subprocess.Popen([busy, "busy", "1"]) as steady,
+            _steady([*churn.NICE, str(busy), "busy", "1"]),
             churn.running(Path(directory)) as load,
             agent.running(Path(directory), 19) as measured,
         ):
             looks = _soak(measured, load, 60 * chosen.minutes)
-            steady.kill()
         made = {"programs": load.programs, "libraries": load.libraries, "failures": load.failures}
     judged = claims(looks)
     print(render_claims(judged))
@@ -82,6 +83,17 @@ def main(arguments: list[str]) -> int:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     return int(any(claim.missed for claim in judged))
+
+
+@contextlib.contextmanager
+def _steady(command: list[str]) -> Iterator[None]:
+    """One process that is always busy; its children die with it."""
+    process = subprocess.Popen(command)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _soak(measured: Agent, load: churn.Churn, seconds: float) -> list[Look]:
