@@ -61,7 +61,7 @@ def test_a_recursion_without_frame_pointers_is_seen_to_its_bottom(
     with started(deep, depth) as process:
         unwinding.table_of(process.pid)
         found = unwinding.stacks(process.pid)
-    whole = {len(stack.addresses) for stack, _ in found if stack.end is StackEnd.COMPLETE}
+    whole = {len(stack.addresses) for stack in found if stack.end is StackEnd.COMPLETE}
     assert ends(found).keys() == {StackEnd.COMPLETE}
     assert whole == {depth + BELOW}
 
@@ -72,4 +72,4 @@ def test_the_one_hundred_and_twenty_eighth_frame_is_cut_off(
     with started(deep, 124) as process:
         unwinding.table_of(process.pid)
         found = unwinding.stacks(process.pid)
-    assert {(len(stack.addresses), stack.end) for stack, _ in found} == {(127, StackEnd.TRUNCATED)}
+    assert {(len(stack.addresses), stack.end) for stack in found} == {(127, StackEnd.TRUNCATED)}

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import struct
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from collector.elf.source import Source
@@ -20,9 +22,12 @@ from collector.read import decode
 from collector.read.aggregation import Aggregation
 from collector.read.pins import Pins, open_newest
 from collector.unwind.chunks import Packed, packed
-from libbpf import iterators
+from collector.unwind.rows import Rule
+from libbpf import abi, iterators
 from supervisor import mounts
 from tests.loader.stand import Stand
+
+DEADLINE = 20.0
 
 
 @dataclass
@@ -31,11 +36,15 @@ class Unwinding:
 
     pins: Pins
     loaded: Loaded
+    identities: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def mappings(self, pid: int) -> list[Mapping]:
         """A process's executable mappings; to read them fills the kernel's ranges too."""
-        raw = iterators.read(self.pins.iterators["task_vma"], "task_vma", tid=pid)
-        return next(iter(records.mappings(raw).values()))
+        while True:
+            raw = iterators.read(self.pins.iterators["task_vma"], "task_vma", tid=pid)
+            if found := records.mappings(raw):
+                return next(iter(found.values()))
+            time.sleep(0.01)  # it has not run its program yet
 
     def table_of(self, pid: int) -> dict[str, int]:
         """Makes and loads a table for each file that the process has mapped: path to number."""
@@ -43,30 +52,55 @@ class Unwinding:
         return {path: self.load(file, pack(path)) for path, file in files.items()}
 
     def load(self, file: int, made: Packed) -> int:
-        """Makes `made` the table of a file; its number."""
-        identity = file.to_bytes(16, "little")
-        table = self.loaded.find(identity)
-        if table is None:
-            table = self.loaded.load(identity, made.page_shift, made.rows, made.chunks)
+        """Makes `made` the table of a file, in place of the one it had; its number."""
+        self.unload(file)
+        identity = next(self.identities).to_bytes(16, "little")
+        table = self.loaded.load(identity, made.page_shift, made.rows, made.chunks)
         self.loaded.know(file, table)
         return table
 
-    def stacks(self, pid: int, seconds: float = 1.0) -> list[tuple[Stack, int]]:
-        """Different user stacks of a process in the next `seconds`, and how often."""
+    def unload(self, file: int) -> None:
+        if old := self.loaded.table_of(file):
+            self.loaded.unload([old])
+
+    def stacks(self, pid: int, samples: int = 500) -> Counter[Stack]:
+        """User stacks of a process from now on, and how often; as many samples or more."""
         aggregation = Aggregation(self.pins.identity, self.pins.maps)
         aggregation.beat()
         aggregation.empty(aggregation.flip())
-        time.sleep(seconds)
-        drained = aggregation.flip()
-        aggregation.empty(drained)
-        counts: Counter[int] = Counter()
-        for sample in drained.window.samples:
-            if sample.process.pid == pid and sample.user_stack:
-                counts[sample.user_stack] += sample.count
-        return [(drained.window.stacks[key], count) for key, count in counts.items()]
+        counts: Counter[Stack] = Counter()
+        end = time.monotonic() + DEADLINE
+        while counts.total() < samples and time.monotonic() < end:
+            time.sleep(0.05)
+            drained = aggregation.flip()
+            aggregation.empty(drained)
+            for sample in drained.window.samples:
+                if sample.process.pid == pid and sample.user_stack:
+                    counts[drained.window.stacks[sample.user_stack]] += sample.count
+        return counts
 
     def counters(self) -> dict[str, int]:
         return decode.counters(self.pins.maps["counters"].lookup_per_cpu(bytes(4)))
+
+
+def everywhere(mapping: Mapping, body: bytes) -> Packed:
+    """A table that says the same in each page of 64 KiB that `mapping` reaches into."""
+    first, last = mapping.offset >> 16, mapping.offset + mapping.end - mapping.start - 1 >> 16
+    pages = range(first, last + 1)
+    return Packed(16, [(page << abi.UNWIND_PART_BITS, body) for page in pages], len(pages), 0, 0)
+
+
+def chunk_of(rows: list[tuple[int, Rule]], parts: tuple[int, ...] = ()) -> bytes:
+    """struct unwind_chunk without its keys: each row with a rule of its own."""
+    head = struct.pack("=8H", len(rows), *parts, *[0] * (abi.UNWIND_PARTS - 1 - len(parts)))
+    starts = b"".join(struct.pack("=H", start) for start, _ in rows)
+    rules = b"".join(map(raw_rule, reversed([rule for _, rule in rows])))
+    front = starts + bytes(range(len(rows)))
+    return head + front.ljust(abi.UNWIND_DATA - len(rules), b"\0") + rules
+
+
+def raw_rule(rule: Rule) -> bytes:
+    return struct.pack("=BBhi", rule.cfa, rule.frame, rule.frame_offset, rule.offset)
 
 
 def pack(path: str | Path) -> Packed:
@@ -77,10 +111,10 @@ def pack(path: str | Path) -> Packed:
         os.close(fd)
 
 
-def ends(stacks: list[tuple[Stack, int]]) -> Counter[StackEnd]:
+def ends(stacks: Counter[Stack]) -> Counter[StackEnd]:
     """How stacks ended, to samples."""
     found: Counter[StackEnd] = Counter()
-    for stack, count in stacks:
+    for stack, count in stacks.items():
         found[stack.end] += count
     return found
 
