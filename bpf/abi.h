@@ -56,6 +56,7 @@ enum unwind_cfa {
 	CFA_UNSUPPORTED = 6,
 	CFA_STACK_LOADED = 7,		/* [stack pointer + n] + m: low and high half of offset */
 	CFA_FRAME_LOADED = 8,		/* [frame pointer + n] + m */
+	CFA_CLONED = 9,			/* behind clone(): as on entry, in what it made the bottom */
 };
 
 /* How a rule finds the caller's frame pointer. */
@@ -107,7 +108,8 @@ struct executable {
 	__u32 reserved;
 };
 
-/* One instruction pointer list, leaf first. Return addresses are as found on the stack. */
+/* One instruction pointer list, leaf first. Return addresses are as found on the stack; what a
+ * signal interrupted is 1 more, so that the byte before lies in the code in each frame but the first. */
 struct stack {
 	__u32 length;
 	__u32 end;			/* enum stack_end */

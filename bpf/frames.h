@@ -11,6 +11,7 @@ enum frame_flag {
 	INTERRUPTED = 2,	/* it called nothing: it may be before its prologue or in its epilogue */
 	FRAME_POINTER_LOST = 4,
 	BY_ROW = 8,
+	GAVE_ZERO = 32,		/* a call, of the system or not, has 0 for its result */
 	BY_BLIND_STEP = 16,	/* by frame pointer, from code of a file that has no table */
 };
 
@@ -106,7 +107,7 @@ static __always_inline bool emit(struct unwinding *u, struct ranges *first)
 	}
 	if (depth >= MAX_FRAMES)
 		return ends(u, STACK_TRUNCATED);
-	u->stack.addresses[depth] = u->ip;
+	u->stack.addresses[depth] = depth ? address + 1 : u->ip;
 	u->stack.length = depth + 1;
 	u->unknown_files += u->place.unknown;
 	return true;

@@ -27,7 +27,7 @@ static __always_inline bool take_registers(struct bpf_perf_event_data *ctx, stru
 	u->ip = ctx->regs.ip;
 	u->sp = ctx->regs.sp;
 	u->fp = ctx->regs.bp;
-	u->flags = INTERRUPTED;
+	u->flags = INTERRUPTED | (ctx->regs.ax ? 0 : GAVE_ZERO);
 	if (!in_user_mode(ctx)) {
 		struct pt_regs *saved = (struct pt_regs *)bpf_task_pt_regs(task);
 
@@ -35,6 +35,7 @@ static __always_inline bool take_registers(struct bpf_perf_event_data *ctx, stru
 		u->ip = saved->ip;
 		u->sp = saved->sp;
 		u->fp = saved->bp;
+		u->flags = INTERRUPTED | (saved->ax ? 0 : GAVE_ZERO);
 		if ((long)saved->orig_ax >= 0)
 			u->flags |= IP_BEHIND;
 	}

@@ -234,6 +234,11 @@ static __always_inline bool find_caller(struct unwinding *u, struct recent_rules
 			return ends(u, STACK_UNREADABLE);
 		u->by_row++;
 		return true;
+	case CFA_CLONED:
+		if (u->flags & GAVE_ZERO)
+			return ends(u, STACK_COMPLETE);
+		u->rule = entry_rule();
+		return follow_rule(u);
 	case CFA_STACK:
 	case CFA_FRAME:
 	case CFA_PLT:

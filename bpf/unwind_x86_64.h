@@ -20,6 +20,12 @@
 #define MOVE_SP_TO_FP 0xe58948	/* both encodings of mov %rsp, %rbp */
 #define MOVE_SP_TO_FP_2 0xec8b48
 
+/* As a function is entered. */
+static __always_inline struct unwind_rule entry_rule(void)
+{
+	return (struct unwind_rule){ .cfa = CFA_STACK, .offset = 8 };
+}
+
 /* A lazy PLT's stub in its slot of 16 bytes: behind byte `pushed` there is a word more. */
 static __always_inline __u64 plt_offset(__u64 ip, __s32 pushed)
 {
@@ -78,7 +84,7 @@ static __always_inline bool recognise_code(struct unwinding *u)
 
 	if (bpf_probe_read_user(&code, sizeof(code), (void *)u->ip))
 		return false;
-	struct unwind_rule rule = { .cfa = CFA_STACK, .offset = 8 };
+	struct unwind_rule rule = entry_rule();
 	__u32 move = code & 0xffffff;
 
 	if (move == MOVE_SP_TO_FP || move == MOVE_SP_TO_FP_2) {

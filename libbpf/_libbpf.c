@@ -1152,6 +1152,13 @@ static int _cffi_const_CFA_FRAME_LOADED(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_CFA_CLONED(unsigned long long *o)
+{
+  int n = (CFA_CLONED) <= 0;
+  *o = (unsigned long long)((CFA_CLONED) | 0);  /* check that CFA_CLONED is an integer */
+  return n;
+}
+
 static int _cffi_const_FRAME_SAME(unsigned long long *o)
 {
   int n = (FRAME_SAME) <= 0;
@@ -3406,6 +3413,7 @@ struct _cffi_align_struct_unwind_rule { char x; struct unwind_rule y; };
 
 static const struct _cffi_global_s _cffi_globals[] = {
   { "CFA_BOTTOM", (void *)_cffi_const_CFA_BOTTOM, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_CLONED", (void *)_cffi_const_CFA_CLONED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_END", (void *)_cffi_const_CFA_END, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_FRAME", (void *)_cffi_const_CFA_FRAME, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_FRAME_LOADED", (void *)_cffi_const_CFA_FRAME_LOADED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
@@ -3961,7 +3969,8 @@ static const struct _cffi_enum_s _cffi_enums[] = {
     "STACK_BAD_FRAME_POINTER,STACK_NO_TABLE,STACK_UNSUPPORTED_ROW,STACK_TABLE_CHANGED,STACK_STUCK,STACK_LOST_FRAME_POINTER,"
     "STACK_COMPAT" },
   { "unwind_cfa", 159, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
-    "CFA_END,CFA_BOTTOM,CFA_STACK,CFA_FRAME,CFA_PLT,CFA_SIGNAL,CFA_UNSUPPORTED,CFA_STACK_LOADED,CFA_FRAME_LOADED" },
+    "CFA_END,CFA_BOTTOM,CFA_STACK,CFA_FRAME,CFA_PLT,CFA_SIGNAL,CFA_UNSUPPORTED,CFA_STACK_LOADED,CFA_FRAME_LOADED,"
+    "CFA_CLONED" },
   { "unwind_frame", 160, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
     "FRAME_SAME,FRAME_AT,FRAME_LOST,FRAME_AT_FRAME" },
 };
@@ -3982,7 +3991,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  115,  /* num_globals */
+  116,  /* num_globals */
   19,  /* num_struct_unions */
   7,  /* num_enums */
   6,  /* num_typenames */

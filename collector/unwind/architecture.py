@@ -30,6 +30,9 @@ class Architecture:
     alignment: int
     """Of functions: a gap shorter than this, up to a multiple of it, is padding."""
 
+    entry: Rule
+    """Of a function as it is entered."""
+
     frame_rule: Rule
     """Of a function that keeps a frame pointer, once it is set."""
 

@@ -7,7 +7,10 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
 from collector.unwind.frames import Frames
-from collector.unwind.rows import END_ID, IdRow
+from collector.unwind.rows import BOTTOM_ID, END_ID, IdRow
+
+LONGEST_CLONE = 32
+"""Bytes; on x86-64 there are 10."""
 
 Ranges = Sequence[tuple[int, int]]
 """Address and end, ascending and apart from one another."""
@@ -94,6 +97,22 @@ def gaps(rows: Iterable[IdRow], end: int) -> Iterator[tuple[int, int]]:
         position, number = address, following
     if number == END_ID and position < end:
         yield position, end
+
+
+def clones(rows: Iterable[IdRow], entry: int, alignment: int) -> Iterator[tuple[int, int]]:
+    """Address and end of gaps in which a system call makes a thread.
+
+    glibc's clone and clone3 say nothing from there on, for parent and child, until the child goes
+    on as a bottom. What precedes has the rule `entry`, as functions have it when they are entered.
+    Expects rows merged.
+    """
+    before = at = 0
+    rule = END_ID
+    for address, number in rows:
+        found = (before, rule, number) == (entry, END_ID, BOTTOM_ID)
+        if found and address - at <= LONGEST_CLONE and address % alignment:
+            yield at, address
+        before, rule, at = rule, number, address
 
 
 def common(ranges: Iterable[tuple[int, int]], others: Ranges) -> Iterator[tuple[int, int]]:

@@ -45,6 +45,8 @@ class Cfa(enum.IntEnum):
     """The word at stack pointer + n, and m more; `offset` holds both, see loaded()."""
     FRAME_LOADED = 8
     """The word at frame pointer + n, and m more."""
+    CLONED = 9
+    """As a function is entered; but what has just been made, with 0 for an answer, is complete."""
 
 
 class Saved(enum.IntEnum):
@@ -76,6 +78,7 @@ class Rule:
 END = Rule(Cfa.END)
 BOTTOM = Rule(Cfa.BOTTOM, frame=Saved.LOST)
 SIGNAL = Rule(Cfa.SIGNAL, frame=Saved.LOST)
+CLONED = Rule(Cfa.CLONED)
 UNSUPPORTED = Rule(Cfa.UNSUPPORTED, frame=Saved.LOST)
 
 END_ID, BOTTOM_ID, UNSUPPORTED_ID = range(3)

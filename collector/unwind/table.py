@@ -28,7 +28,7 @@ from collector.unwind.image import (
     apart,
     read_image,
 )
-from collector.unwind.rows import BOTTOM, IdRow, Rules, Table, table_of
+from collector.unwind.rows import BOTTOM, CLONED, IdRow, Rules, Table, table_of
 from collector.unwind.x86_64 import X86_64
 
 ARCHITECTURES = {architecture.machine: architecture for architecture in (X86_64,)}
@@ -48,6 +48,8 @@ def unwind_table(source: Source) -> Table:
     order = passes.ordered(frames, passes.reachable(frames, image.code()))
     rows = _Kept(passes.merged(passes.expanded(frames, order, architecture.alignment)))
     gaps = Gaps(passes.common(passes.gaps(rows, 2 * ADDRESS_LIMIT), image.code()))
+    for start, end in passes.clones(rows, rules.number(architecture.entry), architecture.alignment):
+        gaps.fill(start, end, CLONED)
     fill_gaps(image, architecture, gaps)
     filled = passes.patched(rows, _numbered(gaps.patches, rules))
     known = _numbered([*_entry(image, frames, order), *certain(image)], rules)

@@ -95,6 +95,7 @@ X86_64 = Architecture(
     return_column=16,
     return_offset=-_WORD,
     alignment=16,
+    entry=_ENTRY,
     frame_rule=Rule(Cfa.FRAME, 2 * _WORD, Saved.AT, -2 * _WORD),
     cfa_expression=_cfa_expression,
     frame_expression=_frame_expression,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from collector.unwind import passes
 from collector.unwind.frames import Frames
-from collector.unwind.rows import END_ID
+from collector.unwind.rows import BOTTOM_ID, END_ID
 
 A, B = 3, 4
 
@@ -139,3 +139,14 @@ def test_arrays_stay_small():
     made = frames((0, 8, [(0, A)]))
     assert [array.itemsize for array in (made.sizes, made.steps, made.numbers)] == [4, 4, 2]
     assert isinstance(made.starts, array)
+
+
+def test_a_short_gap_between_an_entered_function_and_a_bottom_is_a_clone():
+    rows = [(0, B), (16, A), (48, END_ID), (58, BOTTOM_ID), (74, A)]
+    assert list(passes.clones(rows, A, 16)) == [(48, 58)]
+    assert not list(passes.clones(rows, B, 16))
+    far = [(16, A), (48, END_ID), (48 + passes.LONGEST_CLONE + 1, BOTTOM_ID)]
+    aligned = [(16, A), (48, END_ID), (64, BOTTOM_ID)]
+    function = [(16, A), (48, END_ID), (58, B)]
+    for others in (far, aligned, function):
+        assert not list(passes.clones(others, A, 16))
