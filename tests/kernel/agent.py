@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from collector.model import Profile
+from collector.report.decode import decode
 from collector.spool.reader import SpoolReader
 from supervisor.layout import Layout
 from tests.doubles.parca_rules import check_request
@@ -160,6 +162,10 @@ class Agent:
             for row in check_request(payload)
             if labels.items() <= dict(row.labels).items()
         ]
+
+    def profiles(self) -> list[Profile]:
+        """The windows of this run, with all that is known of each frame."""
+        return [decode(payload) for _, payload in self.raw_windows()]
 
     def next_window(self, count: int = 1) -> None:
         """Waits until `count` windows have begun and ended after this call."""

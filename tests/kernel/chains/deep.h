@@ -11,7 +11,7 @@
 #include "chains.h"
 
 #ifndef ROUNDS
-#define ROUNDS 50000
+#define ROUNDS 200000
 #endif
 #define PARAMETERS long n, long a, long b, long c, long d, long e, long f, long g
 
