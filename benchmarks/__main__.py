@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import beside, loads, machine, measure, table, tables, unwinding
+from benchmarks import beside, frames, loads, machine, measure, table, tables, unwinding
 from benchmarks.agent import BenchmarkError
 from benchmarks.claims import Claim, claims
 from benchmarks.real import LOADS
@@ -76,6 +76,14 @@ def run_tables(_: argparse.Namespace) -> Section:
     return Section("tables", rows, tables.render(made), claims([], made))
 
 
+def run_frames(_: argparse.Namespace) -> Section:
+    """A frame of a user stack."""
+    found = frames.run()
+    return Section(
+        "frames", [asdict(one) for one in found], frames.render(found), frames.claims(found)
+    )
+
+
 def run_programs(_: argparse.Namespace) -> Section:
     """How whole the stacks of real programs are."""
     found = list(unwinding.run(LOADS))
@@ -95,6 +103,7 @@ def run_beside(_: argparse.Namespace) -> Section:
 PARTS: dict[str, Callable[[argparse.Namespace], Section]] = {
     "agent": run_agent,
     "tables": run_tables,
+    "frames": run_frames,
     "programs": run_programs,
     "beside": run_beside,
 }

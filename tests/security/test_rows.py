@@ -92,7 +92,7 @@ def bodies(chance):
 
 
 def rule(chance):
-    kind = chance.choice([Cfa.STACK, Cfa.FRAME, Cfa.PLT, Cfa.SIGNAL, Cfa.END])
+    kind = chance.choice([Cfa.STACK, Cfa.FRAME, Cfa.PLT, Cfa.SIGNAL, Cfa.END, Cfa.CLONED])
     near, saved = chance.randrange(-256, 4096), chance.choice(list(Saved))
     if chance.random() < 0.3:
         kind = chance.choice([Cfa.STACK_LOADED, Cfa.FRAME_LOADED])
