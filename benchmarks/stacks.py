@@ -13,7 +13,7 @@ from collector.elf.source import ElfError, Source
 from collector.model import Frame, Profile
 from collector.report.frames import Kind, kind
 from collector.symbolize.resolve import NOWHERE
-from collector.unwind.rows import BOTTOM, Table
+from collector.unwind.rows import BOTTOM, CLONED, Table
 from collector.unwind.table import unwind_table
 
 ENDS = "[stack ends: "
@@ -56,7 +56,7 @@ def at_bottom(frame: Frame) -> bool:
     if not frame.executable.build_id:
         return kind(frame) is not Kind.JIT  # of what ended since nothing can be told
     table = _table(frame.executable.name)
-    return table is None or table.rule_at(frame.address) == BOTTOM
+    return table is None or table.rule_at(frame.address) in (BOTTOM, CLONED)
 
 
 @cache

@@ -112,6 +112,7 @@ def _load(name: str, start: Start, comms: str, needs: str, **options: bool | flo
 
 
 _JAVA = {"code_at_run_time": True}
+"""Once it is started, all but a few of its stacks go through code made at run time."""
 LOADS = (
     _load("CPython", python, "python-mix", PYTHON),
     _load("gcc", gcc, "cc1 as gcc", f"gcc {BUILT_LIBBPF}"),
@@ -128,8 +129,8 @@ LOADS = (
     ),
     _load("OpenJDK start-up", java("-Xshare:auto", turns=3), "java", "java javac", **_JAVA),
     _load("OpenJDK javac", java_compiler, "javac java", "javac", **_JAVA),
-    _load("OpenJDK -Xint", java("-Xint"), "java", "java javac", **_JAVA),
-    _load("OpenJDK", java(), "java", "java javac", **_JAVA),
+    _load("OpenJDK -Xint", java("-Xint"), "java", "java javac", completeness=False, **_JAVA),
+    _load("OpenJDK", java(), "java", "java javac", completeness=False, **_JAVA),
     _load("Go", go, "go-mix", "go"),
     _load("Rust", rust, "rust-mix", "rustc"),
 )
