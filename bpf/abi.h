@@ -57,6 +57,7 @@ enum unwind_cfa {
 	CFA_STACK_LOADED = 7,		/* [stack pointer + n] + m: low and high half of offset */
 	CFA_FRAME_LOADED = 8,		/* [frame pointer + n] + m */
 	CFA_CLONED = 9,			/* behind clone(): as on entry, in what it made the bottom */
+	CFA_SWITCHED = 10,		/* by frame pointer, to another stack, which may lie below */
 };
 
 /* How a rule finds the caller's frame pointer. */

@@ -169,7 +169,7 @@ static __always_inline bool follow_frame_pointer(struct unwinding *u)
 		return ends(u, blind ? STACK_NO_TABLE : STACK_LOST_FRAME_POINTER);
 	/* what was interrupted had a caller; if it has none it is known by its row */
 	if (fp == 0 && !(u->flags & INTERRUPTED))
-		return ends(u, STACK_COMPLETE);
+		return ends(u, blind ? STACK_NO_TABLE : STACK_COMPLETE);
 	u->rule = frame_pointer_rule;
 	if (!load_caller(u, fp + FRAME_RECORD))
 		return ends(u, blind ? STACK_NO_TABLE : STACK_UNREADABLE);
@@ -216,6 +216,18 @@ static __always_inline bool follow_rule(struct unwinding *u)
 	return true;
 }
 
+/* By frame pointer, to where another stack was left. */
+static __always_inline bool follow_switch(struct unwinding *u)
+{
+	if (u->flags & FRAME_POINTER_LOST)
+		return ends(u, STACK_LOST_FRAME_POINTER);
+	u->rule = frame_pointer_rule;
+	if (!load_caller(u, u->fp + FRAME_RECORD))
+		return ends(u, STACK_UNREADABLE);
+	u->by_row++;
+	return true;
+}
+
 static __always_inline bool find_caller(struct unwinding *u, struct recent_rules *recent)
 {
 	int verdict = find_rule(u, recent);
@@ -239,6 +251,8 @@ static __always_inline bool find_caller(struct unwinding *u, struct recent_rules
 			return ends(u, STACK_COMPLETE);
 		u->rule = entry_rule();
 		return follow_rule(u);
+	case CFA_SWITCHED:
+		return follow_switch(u);
 	case CFA_STACK:
 	case CFA_FRAME:
 	case CFA_PLT:

@@ -1159,6 +1159,13 @@ static int _cffi_const_CFA_CLONED(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_CFA_SWITCHED(unsigned long long *o)
+{
+  int n = (CFA_SWITCHED) <= 0;
+  *o = (unsigned long long)((CFA_SWITCHED) | 0);  /* check that CFA_SWITCHED is an integer */
+  return n;
+}
+
 static int _cffi_const_FRAME_SAME(unsigned long long *o)
 {
   int n = (FRAME_SAME) <= 0;
@@ -3421,6 +3428,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "CFA_SIGNAL", (void *)_cffi_const_CFA_SIGNAL, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_STACK", (void *)_cffi_const_CFA_STACK, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_STACK_LOADED", (void *)_cffi_const_CFA_STACK_LOADED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_SWITCHED", (void *)_cffi_const_CFA_SWITCHED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_UNSUPPORTED", (void *)_cffi_const_CFA_UNSUPPORTED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "COMM_LENGTH", (void *)_cffi_const_COMM_LENGTH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "EVENT_EXEC", (void *)_cffi_const_EVENT_EXEC, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
@@ -3970,7 +3978,7 @@ static const struct _cffi_enum_s _cffi_enums[] = {
     "STACK_COMPAT" },
   { "unwind_cfa", 159, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
     "CFA_END,CFA_BOTTOM,CFA_STACK,CFA_FRAME,CFA_PLT,CFA_SIGNAL,CFA_UNSUPPORTED,CFA_STACK_LOADED,CFA_FRAME_LOADED,"
-    "CFA_CLONED" },
+    "CFA_CLONED,CFA_SWITCHED" },
   { "unwind_frame", 160, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
     "FRAME_SAME,FRAME_AT,FRAME_LOST,FRAME_AT_FRAME" },
 };
@@ -3991,7 +3999,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  116,  /* num_globals */
+  117,  /* num_globals */
   19,  /* num_struct_unions */
   7,  /* num_enums */
   6,  /* num_typenames */

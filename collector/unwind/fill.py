@@ -12,13 +12,18 @@ from collector.unwind import landmarks
 from collector.unwind.architecture import Architecture, Patch
 from collector.unwind.go import go_functions
 from collector.unwind.image import ADDRESS_LIMIT, Image
-from collector.unwind.rows import BOTTOM, SIGNAL, Rule
+from collector.unwind.rows import BOTTOM, SIGNAL, SWITCHED, Rule
 
 _STUBS = (b".plt", b".plt.sec", b".plt.got", b".plt.bnd", b".iplt")
 _GO_TABLES = (b".gopclntab", b".data.rel.ro.gopclntab")
+# mcall and morestack go over to the scheduler's stack, with no frame pointer, and never return
 _GO_RULES = {
     b"runtime.goexit": BOTTOM,
     b"runtime.mstart": BOTTOM,
+    b"runtime.mcall": BOTTOM,
+    b"runtime.morestack": BOTTOM,
+    b"runtime.systemstack": SWITCHED,
+    b"runtime.asmcgocall": SWITCHED,
     b"runtime.sigreturn": SIGNAL,
     b"runtime.sigreturn__sigaction": SIGNAL,
 }
@@ -117,8 +122,12 @@ def _entered(image: Image) -> bool:
 def _go_text(image: Image, architecture: Architecture, gaps: Gaps) -> None:
     """Go's compiler keeps frame pointers on every architecture that is read here."""
     text = image.sections.get(b".text")
-    if text is not None and any(name in image.sections for name in _GO_TABLES):
+    if text is not None and is_go(image):
         gaps.fill(text.address, text.address + text.size, architecture.frame_rule)
+
+
+def is_go(image: Image) -> bool:
+    return any(name in image.sections for name in _GO_TABLES)
 
 
 def _go_runtime(image: Image) -> Iterator[Patch]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from collector.unwind.frames import Frames
 from collector.unwind.rows import BOTTOM_ID, END_ID, IdRow
@@ -57,6 +57,11 @@ def expanded(frames: Frames, order: Sequence[int], alignment: int) -> Iterator[I
             yield start + steps[row], numbers[row]
         if following > end and not _padding(end, following, alignment):
             yield end, END_ID
+
+
+def replaced(rows: Iterable[IdRow], numbers: Mapping[int, int]) -> Iterator[IdRow]:
+    """The rows with other rules for those in `numbers`."""
+    return ((address, numbers.get(number, number)) for address, number in rows)
 
 
 def patched(rows: Iterable[IdRow], patches: Sequence[NumberedPatch]) -> Iterator[IdRow]:

@@ -47,6 +47,8 @@ class Cfa(enum.IntEnum):
     """The word at frame pointer + n, and m more."""
     CLONED = 9
     """As a function is entered; but what has just been made, with 0 for an answer, is complete."""
+    SWITCHED = 10
+    """By frame pointer, from one stack of a thread to another, which may lie below."""
 
 
 class Saved(enum.IntEnum):
@@ -79,6 +81,7 @@ END = Rule(Cfa.END)
 BOTTOM = Rule(Cfa.BOTTOM, frame=Saved.LOST)
 SIGNAL = Rule(Cfa.SIGNAL, frame=Saved.LOST)
 CLONED = Rule(Cfa.CLONED)
+SWITCHED = Rule(Cfa.SWITCHED)
 UNSUPPORTED = Rule(Cfa.UNSUPPORTED, frame=Saved.LOST)
 
 END_ID, BOTTOM_ID, UNSUPPORTED_ID = range(3)

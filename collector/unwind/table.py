@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from collector.elf.source import ElfError, Source
 from collector.unwind import passes
 from collector.unwind.architecture import Architecture, Patch
 from collector.unwind.entries import FrameSection
-from collector.unwind.fill import Gaps, certain, fill_gaps
+from collector.unwind.fill import Gaps, certain, fill_gaps, is_go
 from collector.unwind.frames import Frames, read_frames
 from collector.unwind.image import (
     ADDRESS_LIMIT,
@@ -28,7 +29,7 @@ from collector.unwind.image import (
     apart,
     read_image,
 )
-from collector.unwind.rows import BOTTOM, CLONED, IdRow, Rules, Table, table_of
+from collector.unwind.rows import BOTTOM, CLONED, Cfa, IdRow, Rules, Saved, Table, table_of
 from collector.unwind.x86_64 import X86_64
 
 ARCHITECTURES = {architecture.machine: architecture for architecture in (X86_64,)}
@@ -44,9 +45,12 @@ def unwind_table(source: Source) -> Table:
     if architecture is None:
         raise ElfError(f"machine {image.machine}")
     rules = Rules()
-    frames, refused = _frames(image, architecture, rules)
+    frames, refused, debug = _frames(image, architecture, rules)
     order = passes.ordered(frames, passes.reachable(frames, image.code()))
-    rows = _Kept(passes.merged(passes.expanded(frames, order, architecture.alignment)))
+    expanded = passes.expanded(frames, order, architecture.alignment)
+    if debug and is_go(image):
+        expanded = passes.replaced(expanded, _with_frame_pointers(architecture, rules))
+    rows = _Kept(passes.merged(expanded))
     gaps = Gaps(passes.common(passes.gaps(rows, 2 * ADDRESS_LIMIT), image.code()))
     for start, end in passes.clones(rows, rules.number(architecture.entry), architecture.alignment):
         gaps.fill(start, end, CLONED)
@@ -54,6 +58,18 @@ def unwind_table(source: Source) -> Table:
     filled = passes.patched(rows, _numbered(gaps.patches, rules))
     known = _numbered([*_entry(image, frames, order), *certain(image)], rules)
     return table_of(passes.merged(passes.patched(filled, known)), rules, refused)
+
+
+def _with_frame_pointers(architecture: Architecture, rules: Rules) -> dict[int, int]:
+    """What Go's compiler does and its .debug_frame leaves out: a function with a frame keeps its
+    caller's frame pointer. By number of a rule."""
+    frame = architecture.frame_rule
+    kept = {}
+    for number, rule in enumerate(rules.all()):
+        if rule.cfa == Cfa.STACK and rule.frame == Saved.SAME and rule.offset >= frame.offset:
+            with_frame = replace(rule, frame=frame.frame, frame_offset=frame.frame_offset)
+            kept[number] = rules.number(with_frame)
+    return kept
 
 
 class _Kept:
@@ -69,14 +85,15 @@ class _Kept:
         return zip(self._addresses, self._numbers, strict=True)
 
 
-def _frames(image: Image, architecture: Architecture, rules: Rules) -> tuple[Frames, int]:
-    """Of .eh_frame; of .debug_frame where that has no function."""
-    frames, refused = Frames(), 0
+def _frames(image: Image, architecture: Architecture, rules: Rules) -> tuple[Frames, int, bool]:
+    """Of .eh_frame; of .debug_frame where that has no function: then the last is true."""
+    frames, refused, debug = Frames(), 0, False
     for section in _frame_sections(image):
         frames, refused = read_frames(section, architecture, rules)
+        debug = section.debug
         if frames.starts:
             break
-    return frames, refused
+    return frames, refused, debug
 
 
 def _frame_sections(image: Image) -> Iterator[FrameSection]:

@@ -10,7 +10,7 @@ import pytest
 from collector.elf.source import ElfError, Source
 from collector.unwind.fill import Gaps
 from collector.unwind.go import go_functions
-from collector.unwind.rows import BOTTOM, END, SIGNAL, Cfa, Rule
+from collector.unwind.rows import BOTTOM, END, SIGNAL, SWITCHED, Cfa, Rule, Saved
 from collector.unwind.table import unwind_table
 from collector.unwind.x86_64 import X86_64
 from tests.collector.unwind.cfi_maker import (
@@ -20,6 +20,7 @@ from tests.collector.unwind.cfi_maker import (
     PUSH_RBP,
     STRTAB,
     SYMTAB,
+    debug_frame,
     eh_frame,
     elf,
     loaded,
@@ -144,7 +145,7 @@ def pclntab(functions, *, magic=0xFFFFFFF1, text=CODE):
 
 GO = [
     (b"main.main", 0), (b"runtime.goexit", 0x80), (b"x", 0xA0),
-    (b"runtime.sigreturn__sigaction", 0xC0), (b"", 0xE0),
+    (b"runtime.sigreturn__sigaction", 0xC0), (b"runtime.systemstack", 0xE0), (b"", 0x100),
 ]  # fmt: skip
 
 
@@ -161,7 +162,20 @@ def test_go_s_runtime_is_known_better_than_its_cfi_says():
     go = loaded(b".gopclntab", pclntab(GO), BASE + 0x5000)
     found = table(elf([TEXT, loaded(b".eh_frame", frames, FRAME_AT), go]))
     rules = [found.rule_at(CODE + at) for at in (0x7F, 0x80, 0xA0, 0xBE, 0xBF, 0xDF, 0xE0)]
-    assert rules == [ENTRY, BOTTOM, ENTRY, ENTRY, SIGNAL, SIGNAL, ENTRY]
+    assert rules == [ENTRY, BOTTOM, ENTRY, ENTRY, SIGNAL, SIGNAL, SWITCHED]
+
+
+def test_the_debug_frame_of_go_leaves_out_frame_pointers():
+    program = b"\x0e\x08\x48\x0e\x10\x48\x0e\x40"  # CFA = rsp + 8, rsp + 16, rsp + 64
+    debug = section(b".debug_frame", debug_frame([(CODE, 0x40, program)]))
+    go = loaded(b".gopclntab", pclntab(GO), BASE + 0x5000)
+    of_c, of_go = table(elf([TEXT, debug])), table(elf([TEXT, debug, go]))
+    assert [of_c.rule_at(CODE + at) for at in (0, 8, 16)] == [
+        ENTRY, Rule(Cfa.STACK, 16), Rule(Cfa.STACK, 64),
+    ]  # fmt: skip
+    assert [of_go.rule_at(CODE + at) for at in (0, 8, 16)] == [
+        ENTRY, Rule(Cfa.STACK, 16, Saved.AT, -16), Rule(Cfa.STACK, 64, Saved.AT, -16),
+    ]  # fmt: skip
 
 
 def test_go_tables_without_a_text_start_count_from_text():
