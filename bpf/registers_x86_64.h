@@ -6,6 +6,7 @@
 #include "frames.h"
 
 #define PRIVILEGE_LEVEL 3	/* low bits of cs; 3: user mode */
+#define SYSCALL 0x050f		/* the instruction, as a number of two bytes */
 #define USER32_CS 0x23		/* __USER32_CS, arch/x86/include/asm/segment.h */
 
 /* Was user code interrupted? Then there is no kernel stack. */
@@ -14,10 +15,19 @@ static __always_inline bool in_user_mode(struct bpf_perf_event_data *ctx)
 	return (ctx->regs.cs & PRIVILEGE_LEVEL) == PRIVILEGE_LEVEL;
 }
 
+/* Is there a system call before this instruction? */
+static __always_inline bool behind_call(__u64 ip)
+{
+	__u16 code;
+
+	return bpf_probe_read_user(&code, sizeof(code), (void *)(ip - 2)) == 0 && code == SYSCALL;
+}
+
 /*
  * Fills the first lines of `u`; false for a 32-bit process. What the kernel was entered with lies
  * at the top of the kernel stack; orig_ax is the number of a system call, negative where there was
- * none, and then ip is the instruction to go on with, not the one behind.
+ * none, and then ip is the instruction to go on with, not the one behind. So it is too once the
+ * call has made way for a signal's handler or another program: orig_ax stays then.
  */
 static __always_inline bool take_registers(struct bpf_perf_event_data *ctx, struct task_struct *task,
 					   struct unwinding *u)
@@ -36,7 +46,7 @@ static __always_inline bool take_registers(struct bpf_perf_event_data *ctx, stru
 		u->sp = saved->sp;
 		u->fp = saved->bp;
 		u->flags = INTERRUPTED | (saved->ax ? 0 : GAVE_ZERO);
-		if ((long)saved->orig_ax >= 0)
+		if ((long)saved->orig_ax >= 0 && behind_call(saved->ip))
 			u->flags |= IP_BEHIND;
 	}
 	return cs != USER32_CS;
