@@ -110,7 +110,7 @@ def test_memory_that_cannot_be_read(walker, name):
             assert walked.frames == whole.frames[: len(walked.frames)]
             assert walked.end in (End.UNREADABLE, End.NO_TABLE, whole.end)
             ends.add(walked.end)
-    assert ends & {End.UNREADABLE, End.NO_TABLE}
+    assert ends & {End.UNREADABLE, End.NO_TABLE} or len(whole.frames) == 1
 
 
 @pytest.mark.parametrize("fault", [Fault.FIRST_KEY, Fault.LAST_KEY])
