@@ -23,6 +23,7 @@ from collector.feed import vdso
 from collector.feed.cache import Cache
 from collector.feed.feeder import Feeder
 from collector.feed.loaded import Loaded
+from collector.feed.memory import ProcessMemory
 from collector.label.labels import Host
 from collector.mappings.reader import MappingReader
 from collector.pipeline import Pipeline
@@ -109,6 +110,7 @@ def _run(config: CollectorConfig) -> int:
         Loaded(held.maps["executables"], held.maps["file_tables"], held.maps["unwind_chunks"]),
         cache,
         vdso=vdso_copy,
+        memory=_process_memory(held),
     )
     unwinding = bool(loader.get("unwinder", {}).get("loaded", False))
     if unwinding:
@@ -143,6 +145,12 @@ def _cache(config: CollectorConfig) -> Cache:
         min_free_bytes=config.spool_min_free_bytes,
         reader=table_reader.version(),
     )
+
+
+def _process_memory(held: pins.Pins) -> ProcessMemory | None:
+    """None where the kernel does not let the program be safe that would read it."""
+    program = held.iterators.get(pins.READ_MEMORY)
+    return ProcessMemory(program, held.maps["memory_request"].fd) if program is not None else None
 
 
 def _loader_report(path: str) -> dict[str, Any]:

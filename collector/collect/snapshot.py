@@ -7,12 +7,13 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from collector.config import CollectorConfig
 from collector.feed.feeder import Feeder
+from collector.feed.memory import MemoryCounters
 from collector.mappings.reader import MappingReader
 from collector.pipeline import Pipeline
 from collector.read import decode
@@ -34,6 +35,7 @@ from collector.status.snapshot import (
     Versions,
 )
 from collector.status.snapshot import Spool as SpoolState
+from collector.symbolize.asking import Counters
 from collector.symbolize.user import Executables
 from libbpf import abi
 
@@ -231,23 +233,27 @@ def _counters(parts: Parts, kernel: Mapping[str, int]) -> dict[str, int]:
     gathered |= {f"pipeline.{k}": v for k, v in asdict(parts.pipeline.counters).items()}
     gathered |= {f"mappings.{k}": v for k, v in asdict(parts.reader.counters).items()}
     gathered["mappings.evicted"] = parts.pipeline.processes.evicted
-    gathered |= _flat("executables", asdict(parts.executables.counters))
+    gathered |= _flat("executables", parts.executables.counters)
     feeder = parts.feeder
     fed = asdict(feeder.counters) | {"not_queued": feeder.not_queued}
     del fed["refused"]  # stands in the section
     gathered |= {f"feed.{k}": v for k, v in fed.items()}
     gathered |= {f"feed.{k}": v for k, v in asdict(feeder.loaded.counters).items()}
     gathered |= {f"feed.cache_{k}": v for k, v in asdict(feeder.cache.counters).items()}
+    if feeder.memory is not None:
+        gathered |= _flat("feed.memory", feeder.memory.counters)
     gathered["feed.worker_died"] = feeder.asking.worker_died
     gathered["feed.worker_unavailable"] = feeder.asking.worker_unavailable
     return gathered
 
 
-def _flat(part: str, counters: Mapping[str, Any]) -> dict[str, int]:
+def _flat(part: str, counters: Counters | MemoryCounters) -> dict[str, int]:
+    """Counters by reason become one each."""
     flat: dict[str, int] = {}
-    for name, value in counters.items():
-        if isinstance(value, dict):
-            flat |= {f"{part}.{name}.{k}": v for k, v in value.items()}
+    for one in fields(counters):
+        value = getattr(counters, one.name)
+        if isinstance(value, int):
+            flat[f"{part}.{one.name}"] = value
         else:
-            flat[f"{part}.{name}"] = value
+            flat |= {f"{part}.{one.name}.{reason}": count for reason, count in value.items()}
     return flat

@@ -18,13 +18,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from collector.feed.budget import Budget
 from collector.feed.cache import Cache
+from collector.feed.image import image
 from collector.feed.jobs import Job, Jobs
 from collector.feed.layout import ID_SIZE
 from collector.feed.loaded import Loaded, NoRoomError, TooLargeError
+from collector.feed.memory import MemoryDeniedError, ProcessMemory
 from collector.mappings import records
 from collector.model import Mapping, ProcessId
 from collector.symbolize.asking import PAUSE_SECONDS, Asker, Counters
@@ -36,6 +37,7 @@ from collector.symbolize.candidate import (
     refusal_by_mapping,
 )
 from collector.symbolize.client import Description, ElfClient
+from collector.symbolize.extents import Extent, Range
 from collector.symbolize.opener import Opener
 from collector.symbolize.tables import UnwindTable
 from libbpf import abi
@@ -50,20 +52,18 @@ LONGEST_NO_ROOM_SECONDS = 160.0
 PREFETCH_SHARE = 0.5
 """Of the room that may be filled with what runs but was not sampled."""
 
-_PASSING = frozenset({Refusal.WORKER_UNAVAILABLE, Refusal.HANGS})
+_PASSING = frozenset({Refusal.WORKER_UNAVAILABLE, Refusal.HANGS, Refusal.GONE})
 _LASTING = frozenset({Refusal.NOT_ELF, Refusal.KILLED_WORKER, Refusal.REMOTE})
 _FROM_MEMORY = frozenset(
-    {Refusal.DELETED, Refusal.UNREADABLE, Refusal.OTHER_FILE, Refusal.PATH_TRUNCATED}
+    {
+        Refusal.DELETED,
+        Refusal.UNREADABLE,
+        Refusal.NOT_REGULAR,
+        Refusal.OTHER_FILE,
+        Refusal.PATH_TRUNCATED,
+    }
 )
 """What a file may be read by all the same: its pages, where a process has it mapped."""
-
-
-class Images(Protocol):
-    """Files that cannot be opened, read from a process that maps them."""
-
-    def image(self, process: ProcessId, mapping: Mapping) -> int:
-        """A descriptor, to be closed by the caller. Raises RefusedError."""
-        ...
 
 
 @dataclass(slots=True)
@@ -86,10 +86,11 @@ class FeederCounters:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """An open file and what its table is known by."""
+    """An open file, what its table is known by, and its size and mtime before it was read."""
 
     opened: Opened
     key: bytes
+    stamp: tuple[int, int]
 
 
 class Feeder:
@@ -102,18 +103,18 @@ class Feeder:
         cache: Cache,
         *,
         vdso: int | None = None,
-        images: Images | None = None,
+        memory: ProcessMemory | None = None,
         opener: Opener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """vdso is a descriptor of the vDSO's bytes."""
+        """vdso is a descriptor of the vDSO's bytes; memory is for files that cannot be opened."""
         self.counters = FeederCounters()
         self.asking = Counters()
         self.loaded = loaded
         self.cache = cache
         self._asker = Asker(client, self.asking, clock)
         self._vdso = vdso
-        self._images = images
+        self.memory = memory
         self._opener = opener or Opener()
         self._clock = clock
         self._lock = threading.Condition()
@@ -266,8 +267,7 @@ class Feeder:
             took = self._clock() - began
             self._budget.spend(took, began + took)
             self.counters.fresh_ms += int(1000 * took)
-        status = os.fstat(subject.opened.fd)
-        if (status.st_size, status.st_mtime_ns) != (subject.opened.size, subject.opened.mtime_ns):
+        if _stamp(subject.opened.fd) != subject.stamp:
             raise RefusedError(Refusal.OTHER_FILE)
         self.counters.fresh += 1
         self.counters.left_out_pages += table.left_out
@@ -280,38 +280,55 @@ class Feeder:
     @contextmanager
     def _subject(self, job: Job) -> Iterator[_Subject]:
         """Raises RefusedError."""
-        if job.file == abi.FILE_VDSO:
-            yield self._vdso_subject()
-            return
         opened, origin = self._opened(job)
         try:
+            stamp = _stamp(opened.fd)
             self._asker.start_window()
             description = self._asker.describe(opened)
-            yield _Subject(opened, _key(description, opened, origin))
+            yield _Subject(opened, _key(description, opened, origin), stamp)
         finally:
             os.close(opened.fd)
-
-    def _vdso_subject(self) -> _Subject:
-        if self._vdso is None:
-            raise RefusedError(Refusal.VDSO)
-        opened = _memory_file(self._vdso)
-        self._asker.start_window()
-        return _Subject(opened, _key(self._asker.describe(opened), opened, ("vdso",)))
 
     def _opened(self, job: Job) -> tuple[Opened, tuple[object, ...]]:
         """The mapped file, or what a process has mapped of it, and whose word its build id is.
 
         Files of one owner share tables: nobody else can have a build id of theirs.
         """
+        if job.file == abi.FILE_VDSO:
+            return self._open_vdso(), ("vdso",)
         try:
             opened = self._open(job.mapping)
         except RefusedError as error:
-            if self._images is None or error.refusal not in _FROM_MEMORY:
+            if self.memory is None or error.refusal not in _FROM_MEMORY:
                 raise
-            opened = _memory_file(self._images.image(job.process, job.mapping))
+            opened = self._open_memory(self.memory, job, error)
             self.counters.from_memory += 1
             return opened, ("memory", job.file)
         return opened, ("owner", os.fstat(opened.fd).st_uid, opened.size)
+
+    def _open_vdso(self) -> Opened:
+        if self._vdso is None:
+            raise RefusedError(Refusal.VDSO)
+        return Opened(os.dup(self._vdso), 0, 0, os.fstat(self._vdso).st_size, 0, True, 0)
+
+    def _open_memory(self, memory: ProcessMemory, job: Job, refused: RefusedError) -> Opened:
+        """An image of what the process has mapped; `refused` again when the kernel denies it."""
+        mapping = job.mapping
+
+        def opened(fd: int) -> Opened:
+            size, device, inode = mapping.file_size, mapping.device, mapping.inode
+            return Opened(fd, device, inode, size, job.file, True, mapping.fs_magic)
+
+        def plan(fd: int, mapped: int, present: list[Range]) -> tuple[Extent, ...]:
+            self._asker.start_window()
+            return self._asker.plan(opened(fd), mapped, present)
+
+        try:
+            return opened(image(memory, job.process, [mapping], plan))
+        except MemoryDeniedError as error:
+            if error.denial == "gone":  # another process may have it
+                raise RefusedError(Refusal.GONE) from error
+            raise refused from error
 
     def _open(self, mapping: Mapping) -> Opened:
         refusal = refusal_by_mapping(mapping)
@@ -358,6 +375,6 @@ def _key(description: Description, opened: Opened, origin: tuple[object, ...]) -
     return hashlib.sha256(repr(parts).encode()).digest()[:ID_SIZE]
 
 
-def _memory_file(fd: int) -> Opened:
+def _stamp(fd: int) -> tuple[int, int]:
     status = os.fstat(fd)
-    return Opened(fd, 0, status.st_ino, status.st_size, status.st_mtime_ns, True, 0)
+    return status.st_size, status.st_mtime_ns

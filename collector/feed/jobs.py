@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files whose unwind tables are wanted: each once, those that are asked for most first."""
+"""Files whose unwind tables are wanted: each once, those first that are asked for most, and are small."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from collector.model import Mapping, ProcessId
 
 MOST_WAITING = 4096
+SMALL = 4 << 20
+"""Bytes of a file up to which its size hardly matters."""
 
 
 @dataclass(slots=True)
@@ -52,12 +54,19 @@ class Jobs:
         job.mapped += mapped
         return True
 
+    @staticmethod
+    def _worth(job: Job) -> tuple[float, float]:
+        """What is asked for comes before what only runs; a large file is worth it when it is asked
+        for more often than several small ones."""
+        cost = 1 + job.mapping.file_size / SMALL
+        return job.asked / cost, job.mapped / cost
+
     def take(self, *, fresh: bool) -> Job | None:
         """The next one, of those that need a new table only if `fresh`; it stays until done()."""
         ready = [job for job in self._jobs.values() if fresh or not job.fresh]
         if not ready:
             return None
-        job = max(ready, key=lambda one: (one.asked, one.mapped))
+        job = max(ready, key=self._worth)
         job.working = True
         return job
 

@@ -17,6 +17,7 @@ from collector.symbolize.client import (
     WorkerDiedError,
     WorkerUnavailableError,
 )
+from collector.symbolize.extents import Extent, Range
 from collector.symbolize.tables import UnwindTable
 
 PAUSE_SECONDS = 5.0
@@ -73,6 +74,10 @@ class Asker:
     def unwind(self, opened: Opened) -> UnwindTable:
         """The unwind table of an open file. Raises RefusedError."""
         return self._ask("unwind", opened, lambda: self._client.unwind(opened.fd))
+
+    def plan(self, opened: Opened, mapped: int, present: list[Range]) -> tuple[Extent, ...]:
+        """What is still wanted of an image, see ElfClient.plan. Raises RefusedError."""
+        return self._ask("plan", opened, lambda: self._client.plan(opened.fd, mapped, present))
 
     def _ask(self, what: str, opened: Opened, question: Callable[[], _T]) -> _T:
         blame = (opened.identity, what)

@@ -66,6 +66,7 @@ class Refusal(StrEnum):
     NOT_ELF = "not_elf"
     KILLED_WORKER = "killed_worker"
     WORKER_UNAVAILABLE = "worker_unavailable"
+    GONE = "gone"
 
 
 class RefusedError(Exception):
