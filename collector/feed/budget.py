@@ -13,6 +13,10 @@ WARM_UP = 30.0
 """Seconds after the start without a limit, when everything that runs is new."""
 
 
+LEAST = 0.001
+"""Seconds of debt that nobody waits for."""
+
+
 class Budget:
     """Times are seconds of a clock that never goes back."""
 
@@ -31,7 +35,7 @@ class Budget:
         if now < self._warm_until:
             return 0.0
         self._refill(now)
-        return max(0.0, -self._left / SHARE)
+        return -self._left / SHARE if self._left < -LEAST else 0.0
 
     def _refill(self, now: float) -> None:
         self._left = min(SHARE * PERIOD, self._left + (now - self._at) * SHARE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files whose unwind tables are wanted: each once, those first that are asked for most, and are small."""
+"""Files whose unwind tables are wanted: each once, first those asked for most, and small ones."""
 
 from __future__ import annotations
 
