@@ -150,7 +150,7 @@ def test_what_is_refused_passes_for_a_file_without_table(made, worker, pins, cha
 
 
 @pytest.mark.root
-def test_another_owner_shares_no_table(made, worker, pins, tmp_path):
+def test_sec_07_a_forged_build_id_gives_no_table_to_others(made, worker, pins, tmp_path):
     """Whoever forges a build id has the stacks of their own file wrong, and no others."""
     worker.start()
     made.start()
