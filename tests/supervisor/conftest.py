@@ -23,7 +23,7 @@ def layout() -> Iterator[Layout]:
     mounts.remove_pins(where.pins)
     mounts.unmount_under(base)
     directories.clear_run(where.run, remove=True)
-    for directory in (where.spool, where.state, where.ship):
+    for directory in (where.spool, where.cache, where.state, where.ship):
         if directory.exists():
             for path in directory.iterdir():
                 path.unlink()
