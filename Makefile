@@ -94,7 +94,7 @@ build/libbpf.stamp: libbpf/upstream/version.env libbpf/upstream/fetch | build/pa
 	@touch $@
 
 # In the order the loader loads them.
-OBJECTS := bootstrap unwinder sampler process iterators memory
+OBJECTS := bootstrap unwinder sampler process iterators memory mappings faults
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -Wall -Wextra -Wno-unused-parameter -Werror \
     -Ibpf -I$(LIBBPF)/include -ffile-prefix-map=$(CURDIR)=. -fdebug-compilation-dir=.
 

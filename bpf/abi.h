@@ -13,7 +13,8 @@
 #define MAX_FRAMES 127
 /* A process's executable ranges: chunks of a power of two, so that indexes can be masked. */
 #define RANGES_PER_CHUNK 64
-#define RANGE_CHUNKS 8
+#define RANGE_CHUNKS 256
+#define RECENT_RANGES 32
 #define PATH_LENGTH 4096
 #define FILE_VDSO 1		/* file number of the vDSO, whatever process maps it */
 /* Unwind tables. A table's number is version << EXECUTABLE_BITS | slot in `executables`. */
@@ -109,6 +110,59 @@ struct executable {
 	__u32 reserved;
 };
 
+/* Identity of one chunk of a process's executable ranges. */
+struct ranges_key {
+	__u32 tgid;
+	__u32 chunk;
+	__u64 start_time;
+	__u64 exec_id;
+};
+
+/* What a range maps: file number (0: none), first page of the file, and the number of the file's
+ * unwind table as the unwinder last found it (0: look it up). */
+struct range_file {
+	__u64 file;
+	__u32 page_offset;
+	__u32 table;
+};
+
+struct recent_range {
+	__u64 range;
+	struct range_file file;
+};
+
+/*
+ * Executable ranges of a process, sorted. A range is one word, so that no reader ever sees
+ * half of one:  start / 4096 in the upper 45 bits, length / 4096 in the lower 19.
+ * Two tables: a walk fills the inactive one and then switches. `active` and `count` of chunk 0
+ * speak for all chunks of the process. What was mapped since the walk began, or since the exec,
+ * stands in `recent` of chunk 0, a ring: entries recent_tail up to recent_head count, the newest
+ * first, and all of them before the table.
+ */
+struct ranges {
+	__u32 tgid;			/* owner, as in the key: elements are reused without a grace period */
+	__u32 active;
+	__u64 start_time;
+	__u64 exec_id;
+	__u32 count[2];
+	__u32 recent_head;
+	__u32 recent_tail;
+	__u32 refused;			/* mappings that found the ring full */
+	__u32 walked;			/* the collector knows this process by a walk, */
+	__u32 sampled;			/* or by a sample */
+	__u32 parent_tgid;		/* these three in ended_ranges only */
+	__u64 cgroup_id;
+	__u32 uid;
+	__u32 sealed;			/* recent_head when the newest walk began: no entry before it grows */
+	__u64 asked;			/* monotonic ns of the last EVENT_MAPPED */
+	__u64 exec_pages;		/* in executable mappings when the newest walk began */
+	__u32 busy;			/* somebody adds to the ring */
+	__u32 reserved;
+	__u64 table[2][RANGES_PER_CHUNK];
+	struct range_file files[2][RANGES_PER_CHUNK];
+	struct recent_range recent[RECENT_RANGES];
+};
+
 /* One instruction pointer list, leaf first. Return addresses are as found on the stack; what a
  * signal interrupted is 1 more, so that the byte before lies in the code in each frame but the first. */
 struct stack {
@@ -178,6 +232,11 @@ struct counters {
 	__u64 ranges_truncated;
 	__u64 ranges_full;
 
+	/* What was mapped and recorded at once, and what waits for a walk. */
+	__u64 ranges_recorded;
+	__u64 ranges_recent_full;
+	__u64 ended_ranges_full;
+
 	/* What became of requests for memory, in the order of enum memory_denial; and bytes given. */
 	__u64 memory_read;
 	__u64 memory_denied_length;
@@ -202,9 +261,10 @@ struct counters {
 };
 
 enum event_type {
-	EVENT_EXEC = 1,			/* a process runs a new program */
-	EVENT_EXIT = 2,			/* the last thread of a process with known ranges ended */
+	EVENT_EXEC = 1,			/* a process runs a new program whose ranges are not recorded */
+	EVENT_EXIT = 2,			/* a program run that was walked or sampled is over */
 	EVENT_MISS = 3,			/* first sample of a process, or an address in no recorded range */
+	EVENT_MAPPED = 4,		/* a process mapped a file nobody knows, or more than `recent` holds */
 };
 
 struct event {

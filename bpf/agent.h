@@ -25,6 +25,9 @@ _Static_assert(__builtin_offsetof(struct counters, user_complete) == 8 * OUTCOME
 _Static_assert(sizeof(struct unwind_chunk) <= 4096 - 48 - sizeof(struct unwind_key) - 8,
 	       "a hash element with its header takes 4096 bytes of slab, not 8192");
 _Static_assert(1 << EXECUTABLE_BITS == EXECUTABLES, "a table number holds a slot");
+_Static_assert(sizeof(struct ranges) <= 4096 - 48 - sizeof(struct ranges_key) - 8,
+	       "a hash element with its header takes 4096 bytes of slab, not 8192");
+_Static_assert((RECENT_RANGES & (RECENT_RANGES - 1)) == 0, "the ring's indexes are masked");
 _Static_assert((RANGES_PER_CHUNK & (RANGES_PER_CHUNK - 1)) == 0, "the range search masks its indexes");
 _Static_assert(sizeof(struct mapping_record) + PATH_LENGTH < 32768,
 	       "an iterator call that writes more than half the seq_file buffer truncates the walk");

@@ -27,11 +27,11 @@ struct unwinding {
 	__u32 flags;		/* enum frame_flag */
 	__u32 seconds;		/* CLOCK_MONOTONIC */
 	struct ranges_key process;
+	struct ranges_key owner;	/* of the ranges: the process, or one it was forked from */
 	struct stack stack;	/* frames found so far */
 	__u32 by_row;		/* callers found so */
 	__u32 by_frame_pointer;
-	__u32 unknown_files;	/* frames in files that the collector has not heard of */
-	__u32 reserved;
+	__u64 unknown_file;	/* one the stack goes through and the collector has not heard of; 0 */
 	struct place place;	/* of the frame just emitted */
 	struct unwind_rule rule;
 	__u64 window;		/* where words were read from */
@@ -87,7 +87,7 @@ static __always_inline void begin(struct unwinding *u, __u32 seconds)
 	u->window_size = 0;
 	u->by_row = 0;
 	u->by_frame_pointer = 0;
-	u->unknown_files = 0;
+	u->unknown_file = 0;
 }
 
 /* Adds ip to the stack if it may leave; else says why the stack ends. Only here do words that were
@@ -100,7 +100,7 @@ static __always_inline bool emit(struct unwinding *u, struct ranges *first)
 	if (covers(u->place.range, address >> PAGE_SHIFT)) {	/* as the frame before */
 		u->place.offset += address - u->place.address;
 		u->place.address = address;
-	} else if (!find_place(first, &u->process, address, &u->place)) {
+	} else if (!find_place(first, &u->owner, address, &u->place)) {
 		if (u->ip == 0 && u->flags & BY_ROW)
 			return ends(u, STACK_COMPLETE);
 		return ends(u, u->flags & BY_BLIND_STEP ? STACK_NO_TABLE : STACK_OUTSIDE_MAPPINGS);
@@ -109,7 +109,8 @@ static __always_inline bool emit(struct unwinding *u, struct ranges *first)
 		return ends(u, STACK_TRUNCATED);
 	u->stack.addresses[depth] = depth ? address + 1 : u->ip;
 	u->stack.length = depth + 1;
-	u->unknown_files += u->place.unknown;
+	if (u->place.unknown)
+		u->unknown_file = u->place.file;
 	return true;
 }
 

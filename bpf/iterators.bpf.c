@@ -3,9 +3,7 @@
  * What an unprivileged reader may ask the kernel: executable mappings, tasks, kernel symbols.
  * The programs run in the reader's task, so they see only its pid namespace and below.
  */
-#include "file.h"
-#include "identity.h"
-#include "ranges.h"
+#include "upkeep.h"
 
 #define SHOW_AGAIN 1	/* an iterator's answer: read(2) says EAGAIN and comes back to this object */
 #define MAX_SPLIT 4	/* a mapping over 2 GiB takes several ranges, 8 GiB at most */
@@ -25,14 +23,6 @@ struct {
 	__type(value, struct path_scratch);
 } iterator_scratch SEC(".maps");
 
-/* 0 -> zeros: what a new chunk starts as. Never written. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct ranges);
-} no_ranges SEC(".maps");
-
 /* Not inlined, so that BTF knows the records and a test can compare them with user space's. */
 static __noinline long write_task(struct seq_file *seq, struct task_record *record)
 {
@@ -51,13 +41,6 @@ static __always_inline void write_end(struct bpf_iter_meta *meta, __u64 records)
 	write_end_record(meta->seq, &end);
 }
 
-/* Does `task` still run the program that `process` names? */
-static __always_inline bool runs(struct task_struct *task, const struct ranges_key *process)
-{
-	return *(volatile __u64 *)&task->self_exec_id == process->exec_id &&
-	       task->signal->live.counter > 0;
-}
-
 /*
  * May mappings of `vma` be told of `process`? A walk holds on to the memory it began with, so
  * after an exec it goes on through the old program's; and during an exec the memory is the new
@@ -71,40 +54,11 @@ static __always_inline bool belongs(struct task_struct *task, struct vm_area_str
 	return vma->vm_mm == task->mm && runs(task, process);
 }
 
-/* A chunk of the process's ranges, made if it is not there and the process still is: the process
- * programs remove what they find when a program ends, and nobody would remove what comes later. */
-static __always_inline struct ranges *chunk_of(struct task_struct *task, struct ranges_key *process,
-					       __u32 chunk, struct counters *counters)
-{
-	struct ranges_key key = *process;
-	__u32 zero = 0;
-
-	key.chunk = chunk;
-	struct ranges *ranges = bpf_map_lookup_elem(&executable_ranges, &key);
-	if (!ranges) {
-		struct ranges *empty = bpf_map_lookup_elem(&no_ranges, &zero);
-		if (!empty || bpf_map_update_elem(&executable_ranges, &key, empty, BPF_NOEXIST)) {
-			counters->ranges_full++;
-			return 0;
-		}
-		if (!runs(task, process)) {
-			bpf_map_delete_elem(&executable_ranges, &key);
-			return 0;
-		}
-		ranges = bpf_map_lookup_elem(&executable_ranges, &key);
-		if (!ranges)
-			return 0;
-	}
-	if (!ranges->tgid) {
-		ranges->tgid = key.tgid;
-		ranges->start_time = key.start_time;
-	}
-	/* removed since the lookup, and another's already? */
-	return ranges->tgid == key.tgid && ranges->start_time == key.start_time ? ranges : 0;
-}
-
-/* The process's walk is complete: what it filled becomes the active table. */
-static __always_inline void publish(struct walk *walk)
+/*
+ * The process's walk is complete: what it filled becomes the active table, and stands for what the
+ * ring held when it began. What found the ring full since then may be in neither.
+ */
+static __always_inline void publish(struct walk *walk, struct counters *counters)
 {
 	struct ranges_key key = walk->process;
 
@@ -114,34 +68,67 @@ static __always_inline void publish(struct walk *walk)
 		return;
 	__u32 next = (ranges->active & 1) ^ 1;
 	ranges->count[next] = walk->count;
+	ranges->walked = 1;
+	ranges->exec_pages = walk->exec_pages;
 	barrier();
-	ranges->active = next;
+	*(volatile __u32 *)&ranges->active = next;
+	barrier();
+	if (walk->incomplete)
+		return;
+	*(volatile __u32 *)&ranges->recent_tail = walk->recent_head;
+	if (ranges->refused != walk->refused)
+		announce_full(ranges, &walk->process, counters);
 }
 
-static __always_inline void add_range(struct task_struct *task, struct walk *walk,
-				      struct vm_area_struct *vma, struct counters *counters)
+/* Adds a range to the table the walk fills, or to the one before it there; false: no room. */
+static __always_inline bool add_range(struct task_struct *task, struct walk *walk, struct ranges *first,
+				      __u64 page, __u64 pages, struct range_file *file,
+				      struct counters *counters)
+{
+	__u32 filling = (first->active & 1) ^ 1;
+
+	if (walk->count) {
+		__u32 last = walk->count - 1, slot = last & (RANGES_PER_CHUNK - 1);
+		struct ranges *ranges = last < RANGES_PER_CHUNK ? first :
+			chunk_of(task, &walk->process, last / RANGES_PER_CHUNK, counters);
+		if (!ranges)
+			return false;
+		__u64 range = ranges->table[filling][slot], start = range >> RANGE_LENGTH_BITS;
+		if (start < page && continues(range, &ranges->files[filling][slot], page, file) &&
+		    page + pages - start <= RANGE_LENGTH_MASK) {
+			ranges->table[filling][slot] = start << RANGE_LENGTH_BITS | (page + pages - start);
+			return true;
+		}
+	}
+	__u32 chunk = walk->count / RANGES_PER_CHUNK, slot = walk->count & (RANGES_PER_CHUNK - 1);
+
+	if (chunk >= RANGE_CHUNKS) {
+		counters->ranges_truncated++;
+		return true;
+	}
+	struct ranges *ranges = chunk == 0 ? first : chunk_of(task, &walk->process, chunk, counters);
+	if (!ranges)
+		return false;
+	ranges->files[filling][slot] = *file;
+	*(volatile __u64 *)&ranges->table[filling][slot] = page << RANGE_LENGTH_BITS | pages;
+	walk->count++;
+	return true;
+}
+
+static __always_inline void add_mapping(struct task_struct *task, struct walk *walk,
+					struct vm_area_struct *vma, struct counters *counters)
 {
 	__u64 page = vma->vm_start >> PAGE_SHIFT, pages = (vma->vm_end - vma->vm_start) >> PAGE_SHIFT;
-	struct range_file file = { .file = file_number(vma), .page_offset = vma->vm_file ? vma->vm_pgoff : 0 };
+	struct range_file file = file_of(vma);
 	struct ranges *first = chunk_of(task, &walk->process, 0, counters);
 
-	if (!first)
-		return;
-	__u32 filling = (first->active & 1) ^ 1;
 	for (int i = 0; i < MAX_SPLIT && pages; i++) {
 		__u64 length = pages < RANGE_LENGTH_MASK ? pages : RANGE_LENGTH_MASK;
-		__u32 chunk = walk->count / RANGES_PER_CHUNK, slot = walk->count & (RANGES_PER_CHUNK - 1);
 
-		if (chunk >= RANGE_CHUNKS) {
-			counters->ranges_truncated++;
+		if (!first || !add_range(task, walk, first, page, length, &file, counters)) {
+			walk->incomplete = 1;
 			return;
 		}
-		struct ranges *ranges = chunk == 0 ? first : chunk_of(task, &walk->process, chunk, counters);
-		if (!ranges)
-			return;
-		ranges->files[filling][slot] = file;
-		*(volatile __u64 *)&ranges->table[filling][slot] = page << RANGE_LENGTH_BITS | length;
-		walk->count++;
 		page += length;
 		file.page_offset += length;
 		pages -= length;
@@ -155,21 +142,39 @@ static __always_inline bool same_process(const struct ranges_key *a, const struc
 	return a->tgid == b->tgid && a->start_time == b->start_time && a->exec_id == b->exec_id;
 }
 
+/* Notes where the ring of the walk's process stands. The walk holds the mmap_lock, so nothing is
+ * being mapped at this moment; what is mapped after it will not be dropped with the walk's end. */
+static __always_inline void begin(struct walk *walk, struct task_struct *task)
+{
+	struct ranges *first = ranges_of(&walk->process);
+
+	walk->recent_head = walk->refused = 0;
+	walk->exec_pages = task->mm->exec_vm;
+	if (!first)
+		return;
+	walk->recent_head = first->recent_head;
+	walk->refused = first->refused;
+	first->sealed = first->recent_head;
+}
+
 /* The session's walk, moved on to `process`; 0 when the map refuses. */
-static __always_inline struct walk *walk_of(__u64 session, struct ranges_key *process)
+static __always_inline struct walk *walk_of(__u64 session, struct task_struct *task,
+					    struct ranges_key *process, struct counters *counters)
 {
 	struct walk *walk = bpf_map_lookup_elem(&walks, &session);
 
 	if (!walk) {
 		struct walk fresh = { .process = *process };
 
+		begin(&fresh, task);
 		bpf_map_update_elem(&walks, &session, &fresh, BPF_ANY);
 		return bpf_map_lookup_elem(&walks, &session);
 	}
 	if (!same_process(&walk->process, process)) {
-		publish(walk);
+		publish(walk, counters);
 		walk->process = *process;
-		walk->count = 0;
+		walk->count = walk->incomplete = 0;
+		begin(walk, task);
 	}
 	return walk;
 }
@@ -243,26 +248,26 @@ int task_vma(struct bpf_iter__task_vma *ctx)
 		__u64 records = walk ? walk->records : 0;
 
 		if (walk)
-			publish(walk);
+			publish(walk, counters);
 		bpf_map_delete_elem(&walks, &session);
 		write_end(ctx->meta, records);
 		return 0;
 	}
-	if (!(vma->vm_flags & VM_EXEC) || task->pid != task->tgid)
+	if (task->pid != task->tgid)
 		return 0;
 
 	struct ranges_key process = process_of(task);
 	struct path_scratch *s = bpf_map_lookup_elem(&iterator_scratch, &zero);
 	if (!process.tgid || !s || !belongs(task, vma, &process))
 		return 0;
-	struct walk *walk = walk_of(session, &process);
-	if (!walk)
+	struct walk *walk = walk_of(session, task, &process, counters);
+	if (!walk || !(vma->vm_flags & VM_EXEC))
 		return 0;
 	if (__sync_val_compare_and_swap(&s->busy, 0, 1) != 0)
 		return SHOW_AGAIN;
 	write_mapping(ctx->meta->seq, vma, s, &process);
 	s->busy = 0;
-	add_range(task, walk, vma, counters);
+	add_mapping(task, walk, vma, counters);
 	walk->records++;
 	return 0;
 }

@@ -9,54 +9,21 @@
 
 #include "agent.h"
 
-/* Identity of one chunk of a process's executable ranges. */
-struct ranges_key {
-	__u32 tgid;
-	__u32 chunk;
-	__u64 start_time;
-	__u64 exec_id;
-};
-
-/* What a range maps: file number (0: none), first page of the file, and the number of the file's
- * unwind table as the unwinder last found it (0: look it up). */
-struct range_file {
-	__u64 file;
-	__u32 page_offset;
-	__u32 table;
-};
-
-struct recent_range {
-	__u64 range;
-	struct range_file file;
-};
-
-/*
- * Executable ranges of a process, sorted. A range is one word, so that no reader ever sees
- * half of one:  start / 4096 in the upper 45 bits, length / 4096 in the lower 19.
- * Two tables: a walk fills the inactive one and then switches. `active` and `count` of chunk 0
- * speak for all chunks of the process. What was mapped since the walk stands in `recent` of
- * chunk 0, a ring: entries recent_tail up to recent_head count, and go before the table.
- */
+/* The words of struct ranges. */
 #define RANGE_LENGTH_BITS 19
 #define RANGE_LENGTH_MASK ((1ULL << RANGE_LENGTH_BITS) - 1)
-#define RECENT_RANGES 32
-struct ranges {
-	__u32 tgid;		/* repeated from the key: elements are reused without a grace period */
-	__u32 active;
-	__u32 count[2];
-	__u64 start_time;
-	__u32 recent_head;
-	__u32 recent_tail;
-	__u64 table[2][RANGES_PER_CHUNK];
-	struct range_file files[2][RANGES_PER_CHUNK];
-	struct recent_range recent[RECENT_RANGES];
-};
 
-/* A walk over mappings in progress: whose ranges it fills and what it has written. */
+/* A walk over mappings in progress: whose ranges it fills, what it has written, and where the
+ * process's ring stood when it began. */
 struct walk {
 	struct ranges_key process;
 	__u32 count;
 	__u32 records;
+	__u32 recent_head;
+	__u32 refused;
+	__u32 incomplete;
+	__u32 reserved;
+	__u64 exec_pages;
 };
 
 /* key: window's low bit via active_set -> number of samples. Written by the sampler into the
@@ -124,9 +91,10 @@ struct {
 	__uint(max_entries, 262144);
 } events SEC(".maps");
 
-/* {process, chunk} -> executable ranges. Written by the task_vma iterator, removed by the
- * process programs; read by the sampler; pinned for nobody, so user space cannot widen it.
- * Allocated on demand, 8192 chunks at most; full is counted in ranges_full. */
+/* {process, chunk} -> executable ranges. Written by the task_vma iterator and, as mappings are
+ * made, by the program on perf_event_mmap; removed by the process programs; read by the sampler;
+ * pinned for nobody, so user space cannot widen it. Allocated on demand, 8192 chunks at most; full
+ * is counted in ranges_full. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -134,6 +102,27 @@ struct {
 	__type(key, struct ranges_key);
 	__type(value, struct ranges);
 } executable_ranges SEC(".maps");
+
+/* process -> chunk 0 of its ranges as they were when it ended or became another, if it had been
+ * sampled. Written by the process programs; read and emptied by the collector, which did not get to
+ * walk it. Allocated on demand, 1024 processes; full is counted in ended_ranges_full. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct ranges_key);
+	__type(value, struct ranges);
+} ended_ranges SEC(".maps");
+
+/* process without ranges of its own -> the one it was forked from, whose ranges its samples were
+ * taken with. Written by the sampler; read by the process programs. 1024 processes, least recently
+ * used first out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct ranges_key);
+	__type(value, struct ranges_key);
+} borrowed SEC(".maps");
 
 /* file number -> number of its unwind table, 0: it has none. Written by the collector; read by the
  * unwinder, which asks for what is not here. 16384 files; what is full the collector counts. */
@@ -191,6 +180,16 @@ struct {
 	__type(key, struct ranges_key);
 	__type(value, __u64);
 } announced SEC(".maps");
+
+/* number of a file that is not in file_tables -> when a process that maps it was last announced
+ * (monotonic ns). Written and read by sampler and mappings. 1024 files, least recently used first
+ * out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u64);
+} announced_files SEC(".maps");
 
 /* iterator session -> its walk. Written and read by the iterators. 64 sessions, oldest out. */
 struct {

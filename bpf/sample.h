@@ -6,7 +6,8 @@
 #ifndef PARCA_AGENT_SAMPLE_H
 #define PARCA_AGENT_SAMPLE_H
 
-#include "identity.h"
+#include "announce.h"
+#include "lender.h"
 #include "registers_x86_64.h"
 
 /* Set at load time from the loader's `threads`: whether samples tell threads apart. */
@@ -15,10 +16,9 @@ const volatile bool tell_threads = false;
 const volatile __u64 heartbeat_limit = 30000000000ULL;
 
 #define PROBES 3			/* stacks may share a hash; so many slots are tried */
-/* ns between two EVENT_MISS of one process. What runs outside the recorded ranges is code for
- * certain; what looks like a caller there is mostly no address at all, in code without frame
+/* MISS_INTERVAL and this: ns between two EVENT_MISS of one process. What runs outside the recorded
+ * ranges is code for certain; what looks like a caller there is mostly no address at all, in code without frame
  * pointers, and comes with every sample. */
-#define MISS_INTERVAL 100000000ULL
 #define CALLER_MISS_INTERVAL 10000000000ULL
 #define NEVER (~0ULL)
 #define NANOSECONDS 1000000000ULL
@@ -171,10 +171,12 @@ static __always_inline void announce(struct scratch *s, __u64 interval, struct c
 /* The stack from the registers in `u` on; `first` is chunk 0 of the process's ranges. */
 static __always_inline void walk_user_stack(struct unwinding *u, struct ranges *first);
 
-/* After how long the collector wants to hear of a process again that has such a stack. */
-static __always_inline __u64 interval_after(const struct unwinding *u)
+/* After how long the collector wants to hear of a process again that has such a stack. Not only
+ * where something is missing: what is unmapped is seen by no program, but its pages are counted. */
+static __always_inline __u64 interval_after(const struct unwinding *u, struct task_struct *task,
+					    const struct ranges *first)
 {
-	if (u->stack.length == 0 || u->unknown_files)
+	if (u->stack.length == 0 || (first && first->walked && first->exec_pages != task->mm->exec_vm))
 		return MISS_INTERVAL;
 	return u->stack.end == STACK_OUTSIDE_MAPPINGS ? CALLER_MISS_INTERVAL : NEVER;
 }
@@ -184,9 +186,12 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 {
 	struct unwinding *u = &s->user;
 	bool supported = take_registers(ctx, task, u);
-	struct ranges *first = ranges_of(&u->process);
+	u->owner = u->process;
+	struct ranges *first = ranges_for(task, &u->owner);
 
 	begin(u, s->now / NANOSECONDS);
+	if (first)
+		note_sampled(first, &u->process, &u->owner);
 	if (!first)
 		ends(u, STACK_UNMAPPED_PROCESS);
 	else if (supported)
@@ -195,7 +200,9 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 		ends(u, STACK_COMPAT);
 	counters->frames_by_row += u->by_row;
 	counters->frames_by_frame_pointer += u->by_frame_pointer;
-	announce(s, interval_after(u), counters);
+	announce(s, interval_after(u, task, first), counters);
+	if (u->unknown_file)
+		announce_file(EVENT_MISS, u->unknown_file, &u->process, counters);
 }
 
 /* Has `task` a program of its own? Amid an exec it has not: its memory is the next program's,

@@ -104,7 +104,10 @@ typedef struct {
 } mm_context_t;
 
 struct mm_struct {
+	unsigned long exec_vm;
 	unsigned long start_code;
+	unsigned long start_stack;
+	unsigned long arg_start;
 	mm_context_t context;
 };
 

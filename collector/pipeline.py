@@ -7,17 +7,21 @@ lost is counted, by samples.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Protocol
 
 from collector.encode import writeraw
 from collector.feed.feeder import Feeder
 from collector.label.labels import Host, labels
 from collector.mappings import records
+from collector.mappings.ended import Ended, EndedError, ended
+from collector.mappings.files import Files
 from collector.mappings.reader import Answer, MappingReader
 from collector.mappings.table import Known, ProcessTable
 from collector.model import Frame, Mapping, Process, ProcessId, Profile, RawSample, Series, Window
@@ -34,9 +38,18 @@ SETTLE_SECONDS = (0.02, 0.2)
 """When to walk a process after exec: the dynamic linker has mapped its libraries by then, and
 most programs have ended. One that is sampled before is walked at once."""
 EXEC_WALKS_PER_SECOND = 50
-"""Walks because of exec; those because of a sample are bounded by the sampling rate."""
+"""Walks because of an exec or a mapping; those because of a sample are bounded by its rate."""
 MAPPING_WAIT_SECONDS = 1.0
+ENDED_BATCH = 64
 UNKNOWN_OF_THE_GONE = ("ppid", "uid")
+
+
+class ElementMap(Protocol):
+    """What is used of libbpf.maps.Map."""
+
+    def update(self, key: bytes, value: bytes) -> None: ...
+    def items(self, batch: int) -> Iterator[tuple[bytes, bytes]]: ...
+    def remove(self, keys: list[bytes]) -> None: ...
 
 
 @dataclass(slots=True)
@@ -48,7 +61,9 @@ class PipelineCounters:
     samples_spooled: int = 0
     samples_not_spooled: int = 0
     exited_before_mapped: int = 0
+    ended_used: int = 0
     exec_walks_skipped: int = 0
+    mapped_walks_skipped: int = 0
     miss_walks_skipped: int = 0
     windows_failed: int = 0
     drain_cpu_ns: int = 0
@@ -71,12 +86,16 @@ class Pipeline:
         executables: Executables,
         feeder: Feeder | None,
         spool: Spool,
+        ended: ElementMap,
+        file_tables: ElementMap,
         host: Host,
         period_ns: int,
         threads: bool,
+        first_walk: bytes = b"",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.processes = ProcessTable()
+        self.files = Files()
         self.counters = PipelineCounters()
         self.last_stacks = 0
         self.last_processes = 0
@@ -88,10 +107,13 @@ class Pipeline:
         self._executables = executables
         self._feeder = feeder
         self._spool = spool
+        self._ended = ended
+        self._file_tables = file_tables
         self._host = host
         self._period_ns = period_ns
         self._threads = threads
         self._clock = clock
+        self.files.learn(mapping for _, mapping, _ in records.mapped_files(first_walk).values())
         self._settling: list[tuple[float, ProcessId, bool]] = []
         self._exec_budget = float(EXEC_WALKS_PER_SECOND)
         self._exec_budget_at = clock()
@@ -105,6 +127,8 @@ class Pipeline:
         for event in events:
             if event.kind == abi.EVENT_MISS:
                 self._on_miss(event.process)
+            elif event.kind == abi.EVENT_MAPPED:
+                self._on_mapped(event.process)
             elif event.kind == abi.EVENT_EXIT:
                 self.processes.end(event.process)
             elif event.kind == abi.EVENT_EXEC:
@@ -122,17 +146,35 @@ class Pipeline:
         else:
             self._reader.ask(process.pid)
 
+    def _on_mapped(self, process: ProcessId) -> None:
+        """Nobody was sampled: what was recorded is a file to be learnt, or too much."""
+        known = self.processes.get(process)
+        if known and self._clock() < known.walk_again:
+            self.counters.mapped_walks_skipped += 1
+            self._feed(process, known.latest)
+        elif not self._may_walk():
+            self.counters.mapped_walks_skipped += 1
+        else:
+            self._reader.ask(process.pid)
+
     def _on_exec(self, process: ProcessId) -> None:
+        """An exec of which nothing was recorded. A process that is known is not walked for it."""
+        if not self._may_walk():
+            self.counters.exec_walks_skipped += 1
+            return
+        now = self._clock()
+        first, second = SETTLE_SECONDS
+        self._settling += [(now + first, process, True), (now + second, process, False)]
+
+    def _may_walk(self) -> bool:
         now = self._clock()
         gained = (now - self._exec_budget_at) * EXEC_WALKS_PER_SECOND
         self._exec_budget = min(EXEC_WALKS_PER_SECOND, self._exec_budget + gained)
         self._exec_budget_at = now
         if self._exec_budget < 1:
-            self.counters.exec_walks_skipped += 1
-            return
+            return False
         self._exec_budget -= 1
-        first, second = SETTLE_SECONDS
-        self._settling += [(now + first, process, True), (now + second, process, False)]
+        return True
 
     def settle(self) -> float | None:
         """Asks for the walks that are due; seconds until the next one."""
@@ -155,11 +197,19 @@ class Pipeline:
             known = self.processes.get_or_add(answer.id)
             known.process = answer.process or known.process
             known.set_mappings(answer.mappings, self._clock())
+            self._tell_known(self.files.learn(answer.mappings))
             self._feed(answer.id, answer.mappings)
 
     def _feed(self, process: ProcessId, mappings: Sequence[Mapping]) -> None:
         if self._feeder is not None:
             self._feeder.wanted(process, mappings)
+
+    def _tell_known(self, files: Iterable[int]) -> None:
+        """So that the kernel side does not ask for a walk each time somebody maps them. Where
+        there is a feeder, it does so when it has made up its mind about the file."""
+        for number in files if self._feeder is None else ():
+            with contextlib.suppress(BpfError):  # full: it will ask again
+                self._file_tables.update(number.to_bytes(8, "little"), bytes(4))
 
     # --- one window ---------------------------------------------------------------------
 
@@ -200,6 +250,7 @@ class Pipeline:
 
     def _complete(self, window: Window) -> None:
         """Reads what is missing about the processes of this window while they may still live."""
+        self._take_ended()
         by_process = {sample.process: sample for sample in window.samples}
         self.last_processes = len(by_process)
         unmapped = [
@@ -220,6 +271,31 @@ class Pipeline:
             known = self._known(process)
             if known.process is None:
                 known.process = self._ask_task(process)
+
+    def _take_ended(self) -> None:
+        """What sampled processes had mapped at their end, some of them too soon to be walked."""
+        keys = []
+        for key, value in self._ended.items(ENDED_BATCH):
+            keys.append(key)
+            try:
+                self._use_ended(ended(key, value))
+            except EndedError:
+                traceback.print_exc()
+        self._ended.remove(keys)
+
+    def _use_ended(self, gone: Ended) -> None:
+        mappings, unknown = self.files.mappings(gone)
+        if self._feeder is None:  # the kernel side thinks we know: the next process shall tell
+            self._file_tables.remove([number.to_bytes(8, "little") for number in unknown])
+        known = self._known(gone.id)
+        known.ended = max(known.ended, 1)
+        if known.process is None:
+            known.process = Process(
+                gone.id, gone.parent_pid, gone.uid, "", gone.cgroup_id, kernel_thread=False
+            )
+        if mappings:
+            self.counters.ended_used += not known.mapped
+            known.replace(mappings)
 
     def _known(self, process: ProcessId) -> Known:
         return self.processes.get_or_add(process)
@@ -276,7 +352,7 @@ class Pipeline:
         process = known.process or Process(
             sample.process, 0, 0, sample.comm, 0, kernel_thread=False
         )
-        if not self._threads:
+        if not self._threads or not process.comm:
             process = replace(process, comm=sample.comm)
         thread = sample.comm if self._threads else None
         executable = PurePath(known.executable).name if known.executable else ""

@@ -627,7 +627,7 @@ static void *_cffi_types[] = {
 /* 39 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 40 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void *, void *, void *, void *, uint32_t *)
 /* 41 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // void *
+/* 42 */ _CFFI_OP(_CFFI_OP_POINTER, 209), // void *
 /* 43 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 44 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 45 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
@@ -635,7 +635,7 @@ static void *_cffi_types[] = {
 /* 47 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 48 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *)
 /* 49 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
-/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 193), // void const *
+/* 50 */ _CFFI_OP(_CFFI_OP_POINTER, 209), // void const *
 /* 51 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 52 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(int, void const *, uint32_t *)
 /* 53 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
@@ -696,7 +696,7 @@ static void *_cffi_types[] = {
 /* 108 */ _CFFI_OP(_CFFI_OP_NOOP, 13),
 /* 109 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 110 */ _CFFI_OP(_CFFI_OP_FUNCTION, 7), // int()(struct ring_buffer *, void *, size_t)
-/* 111 */ _CFFI_OP(_CFFI_OP_POINTER, 174), // struct ring_buffer *
+/* 111 */ _CFFI_OP(_CFFI_OP_POINTER, 184), // struct ring_buffer *
 /* 112 */ _CFFI_OP(_CFFI_OP_NOOP, 42),
 /* 113 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 28),
 /* 114 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
@@ -727,13 +727,13 @@ static void *_cffi_types[] = {
 /* 139 */ _CFFI_OP(_CFFI_OP_FUNCTION, 111), // struct ring_buffer *()(int)
 /* 140 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 7),
 /* 141 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 193), // void()(struct bpf_object *)
+/* 142 */ _CFFI_OP(_CFFI_OP_FUNCTION, 209), // void()(struct bpf_object *)
 /* 143 */ _CFFI_OP(_CFFI_OP_NOOP, 99),
 /* 144 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION, 193), // void()(struct ring_buffer *)
+/* 145 */ _CFFI_OP(_CFFI_OP_FUNCTION, 209), // void()(struct ring_buffer *)
 /* 146 */ _CFFI_OP(_CFFI_OP_NOOP, 111),
 /* 147 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
-/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION, 193), // void()(void)
+/* 148 */ _CFFI_OP(_CFFI_OP_FUNCTION, 209), // void()(void)
 /* 149 */ _CFFI_OP(_CFFI_OP_FUNCTION_END, 0),
 /* 150 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 1), // _Bool
 /* 151 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 2), // char
@@ -759,26 +759,42 @@ static void *_cffi_types[] = {
 /* 171 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 9), // struct mapping_record
 /* 172 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 10), // struct memory_record
 /* 173 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 11), // struct memory_request
-/* 174 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // struct ring_buffer
-/* 175 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // struct sample_key
-/* 176 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // struct stack
-/* 177 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // struct task_record
-/* 178 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // struct unwind_chunk
-/* 179 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // struct unwind_key
-/* 180 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // struct unwind_rule
-/* 181 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 4), // unsigned char
-/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 181), // unsigned char[3968]
-/* 183 */ (_cffi_opcode_t)(3968),
-/* 184 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 8), // unsigned int
-/* 185 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 12), // unsigned long long
-/* 186 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // unsigned long long[127]
-/* 187 */ (_cffi_opcode_t)(127),
-/* 188 */ _CFFI_OP(_CFFI_OP_ARRAY, 185), // unsigned long long[2]
-/* 189 */ (_cffi_opcode_t)(2),
-/* 190 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 6), // unsigned short
-/* 191 */ _CFFI_OP(_CFFI_OP_ARRAY, 190), // unsigned short[7]
-/* 192 */ (_cffi_opcode_t)(7),
-/* 193 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
+/* 174 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 12), // struct range_file
+/* 175 */ _CFFI_OP(_CFFI_OP_ARRAY, 177), // struct range_file[2][64]
+/* 176 */ (_cffi_opcode_t)(2),
+/* 177 */ _CFFI_OP(_CFFI_OP_ARRAY, 174), // struct range_file[64]
+/* 178 */ (_cffi_opcode_t)(64),
+/* 179 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 13), // struct ranges
+/* 180 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 14), // struct ranges_key
+/* 181 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 15), // struct recent_range
+/* 182 */ _CFFI_OP(_CFFI_OP_ARRAY, 181), // struct recent_range[32]
+/* 183 */ (_cffi_opcode_t)(32),
+/* 184 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 16), // struct ring_buffer
+/* 185 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 17), // struct sample_key
+/* 186 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 18), // struct stack
+/* 187 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 19), // struct task_record
+/* 188 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 20), // struct unwind_chunk
+/* 189 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 21), // struct unwind_key
+/* 190 */ _CFFI_OP(_CFFI_OP_STRUCT_UNION, 22), // struct unwind_rule
+/* 191 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 4), // unsigned char
+/* 192 */ _CFFI_OP(_CFFI_OP_ARRAY, 191), // unsigned char[3968]
+/* 193 */ (_cffi_opcode_t)(3968),
+/* 194 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 8), // unsigned int
+/* 195 */ _CFFI_OP(_CFFI_OP_ARRAY, 194), // unsigned int[2]
+/* 196 */ (_cffi_opcode_t)(2),
+/* 197 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 12), // unsigned long long
+/* 198 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // unsigned long long[127]
+/* 199 */ (_cffi_opcode_t)(127),
+/* 200 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // unsigned long long[2]
+/* 201 */ (_cffi_opcode_t)(2),
+/* 202 */ _CFFI_OP(_CFFI_OP_ARRAY, 204), // unsigned long long[2][64]
+/* 203 */ (_cffi_opcode_t)(2),
+/* 204 */ _CFFI_OP(_CFFI_OP_ARRAY, 197), // unsigned long long[64]
+/* 205 */ (_cffi_opcode_t)(64),
+/* 206 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 6), // unsigned short
+/* 207 */ _CFFI_OP(_CFFI_OP_ARRAY, 206), // unsigned short[7]
+/* 208 */ (_cffi_opcode_t)(7),
+/* 209 */ _CFFI_OP(_CFFI_OP_PRIMITIVE, 0), // void
 };
 
 static int _cffi_const_EVENT_EXEC(unsigned long long *o)
@@ -799,6 +815,13 @@ static int _cffi_const_EVENT_MISS(unsigned long long *o)
 {
   int n = (EVENT_MISS) <= 0;
   *o = (unsigned long long)((EVENT_MISS) | 0);  /* check that EVENT_MISS is an integer */
+  return n;
+}
+
+static int _cffi_const_EVENT_MAPPED(unsigned long long *o)
+{
+  int n = (EVENT_MAPPED) <= 0;
+  *o = (unsigned long long)((EVENT_MAPPED) | 0);  /* check that EVENT_MAPPED is an integer */
   return n;
 }
 
@@ -3139,7 +3162,16 @@ static int _cffi_const_RANGE_CHUNKS(unsigned long long *o)
 {
   int n = (RANGE_CHUNKS) <= 0;
   *o = (unsigned long long)((RANGE_CHUNKS) | 0);  /* check that RANGE_CHUNKS is an integer */
-  if (!_cffi_check_int(*o, n, 8U))
+  if (!_cffi_check_int(*o, n, 256U))
+    n |= 2;
+  return n;
+}
+
+static int _cffi_const_RECENT_RANGES(unsigned long long *o)
+{
+  int n = (RECENT_RANGES) <= 0;
+  *o = (unsigned long long)((RECENT_RANGES) | 0);  /* check that RECENT_RANGES is an integer */
+  if (!_cffi_check_int(*o, n, 32U))
     n |= 2;
   return n;
 }
@@ -3225,6 +3257,9 @@ static void _cffi_checkfld_struct_counters(struct counters *p)
   (void)((p->events_lost) | 0);  /* check that 'struct counters.events_lost' is an integer */
   (void)((p->ranges_truncated) | 0);  /* check that 'struct counters.ranges_truncated' is an integer */
   (void)((p->ranges_full) | 0);  /* check that 'struct counters.ranges_full' is an integer */
+  (void)((p->ranges_recorded) | 0);  /* check that 'struct counters.ranges_recorded' is an integer */
+  (void)((p->ranges_recent_full) | 0);  /* check that 'struct counters.ranges_recent_full' is an integer */
+  (void)((p->ended_ranges_full) | 0);  /* check that 'struct counters.ended_ranges_full' is an integer */
   (void)((p->memory_read) | 0);  /* check that 'struct counters.memory_read' is an integer */
   (void)((p->memory_denied_length) | 0);  /* check that 'struct counters.memory_denied_length' is an integer */
   (void)((p->memory_denied_process) | 0);  /* check that 'struct counters.memory_denied_process' is an integer */
@@ -3338,6 +3373,68 @@ static void _cffi_checkfld_struct_memory_request(struct memory_request *p)
 struct _cffi_align_struct_memory_request { char x; struct memory_request y; };
 
 _CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_range_file(struct range_file *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->file) | 0);  /* check that 'struct range_file.file' is an integer */
+  (void)((p->page_offset) | 0);  /* check that 'struct range_file.page_offset' is an integer */
+  (void)((p->table) | 0);  /* check that 'struct range_file.table' is an integer */
+}
+struct _cffi_align_struct_range_file { char x; struct range_file y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_ranges(struct ranges *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->tgid) | 0);  /* check that 'struct ranges.tgid' is an integer */
+  (void)((p->active) | 0);  /* check that 'struct ranges.active' is an integer */
+  (void)((p->start_time) | 0);  /* check that 'struct ranges.start_time' is an integer */
+  (void)((p->exec_id) | 0);  /* check that 'struct ranges.exec_id' is an integer */
+  { unsigned int(*tmp)[2] = &p->count; (void)tmp; }
+  (void)((p->recent_head) | 0);  /* check that 'struct ranges.recent_head' is an integer */
+  (void)((p->recent_tail) | 0);  /* check that 'struct ranges.recent_tail' is an integer */
+  (void)((p->refused) | 0);  /* check that 'struct ranges.refused' is an integer */
+  (void)((p->walked) | 0);  /* check that 'struct ranges.walked' is an integer */
+  (void)((p->sampled) | 0);  /* check that 'struct ranges.sampled' is an integer */
+  (void)((p->parent_tgid) | 0);  /* check that 'struct ranges.parent_tgid' is an integer */
+  (void)((p->cgroup_id) | 0);  /* check that 'struct ranges.cgroup_id' is an integer */
+  (void)((p->uid) | 0);  /* check that 'struct ranges.uid' is an integer */
+  (void)((p->sealed) | 0);  /* check that 'struct ranges.sealed' is an integer */
+  (void)((p->asked) | 0);  /* check that 'struct ranges.asked' is an integer */
+  (void)((p->exec_pages) | 0);  /* check that 'struct ranges.exec_pages' is an integer */
+  (void)((p->busy) | 0);  /* check that 'struct ranges.busy' is an integer */
+  (void)((p->reserved) | 0);  /* check that 'struct ranges.reserved' is an integer */
+  { unsigned long long(*tmp)[2][64] = &p->table; (void)tmp; }
+  { struct range_file(*tmp)[2][64] = &p->files; (void)tmp; }
+  { struct recent_range(*tmp)[32] = &p->recent; (void)tmp; }
+}
+struct _cffi_align_struct_ranges { char x; struct ranges y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_ranges_key(struct ranges_key *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->tgid) | 0);  /* check that 'struct ranges_key.tgid' is an integer */
+  (void)((p->chunk) | 0);  /* check that 'struct ranges_key.chunk' is an integer */
+  (void)((p->start_time) | 0);  /* check that 'struct ranges_key.start_time' is an integer */
+  (void)((p->exec_id) | 0);  /* check that 'struct ranges_key.exec_id' is an integer */
+}
+struct _cffi_align_struct_ranges_key { char x; struct ranges_key y; };
+
+_CFFI_UNUSED_FN
+static void _cffi_checkfld_struct_recent_range(struct recent_range *p)
+{
+  /* only to generate compile-time warnings or errors */
+  (void)p;
+  (void)((p->range) | 0);  /* check that 'struct recent_range.range' is an integer */
+  { struct range_file *tmp = &p->file; (void)tmp; }
+}
+struct _cffi_align_struct_recent_range { char x; struct recent_range y; };
+
+_CFFI_UNUSED_FN
 static void _cffi_checkfld_struct_sample_key(struct sample_key *p)
 {
   /* only to generate compile-time warnings or errors */
@@ -3433,6 +3530,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "COMM_LENGTH", (void *)_cffi_const_COMM_LENGTH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "EVENT_EXEC", (void *)_cffi_const_EVENT_EXEC, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "EVENT_EXIT", (void *)_cffi_const_EVENT_EXIT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "EVENT_MAPPED", (void *)_cffi_const_EVENT_MAPPED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "EVENT_MISS", (void *)_cffi_const_EVENT_MISS, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "EXECUTABLES", (void *)_cffi_const_EXECUTABLES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "EXECUTABLE_BITS", (void *)_cffi_const_EXECUTABLE_BITS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
@@ -3474,6 +3572,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "PATH_LENGTH", (void *)_cffi_const_PATH_LENGTH, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "RANGES_PER_CHUNK", (void *)_cffi_const_RANGES_PER_CHUNK, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "RANGE_CHUNKS", (void *)_cffi_const_RANGE_CHUNKS, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
+  { "RECENT_RANGES", (void *)_cffi_const_RECENT_RANGES, _CFFI_OP(_CFFI_OP_CONSTANT_INT, -1), (void *)0 },
   { "RECORD_END", (void *)_cffi_const_RECORD_END, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "RECORD_MAPPING", (void *)_cffi_const_RECORD_MAPPING, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "RECORD_MEMORY", (void *)_cffi_const_RECORD_MEMORY, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
@@ -3541,376 +3640,475 @@ static const struct _cffi_global_s _cffi_globals[] = {
 static const struct _cffi_field_s _cffi_fields[] = {
   { "heartbeat", offsetof(struct control, heartbeat),
                  sizeof(((struct control *)0)->heartbeat),
-                 _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "sequence", offsetof(struct control, sequence),
                 sizeof(((struct control *)0)->sequence),
-                _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "recorded", offsetof(struct counters, recorded),
                 sizeof(((struct counters *)0)->recorded),
-                _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "skipped_idle", offsetof(struct counters, skipped_idle),
                     sizeof(((struct counters *)0)->skipped_idle),
-                    _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "skipped_no_heartbeat", offsetof(struct counters, skipped_no_heartbeat),
                             sizeof(((struct counters *)0)->skipped_no_heartbeat),
-                            _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "skipped_pid_namespace", offsetof(struct counters, skipped_pid_namespace),
                              sizeof(((struct counters *)0)->skipped_pid_namespace),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "skipped_exiting", offsetof(struct counters, skipped_exiting),
                        sizeof(((struct counters *)0)->skipped_exiting),
-                       _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "lost_stacks_full", offsetof(struct counters, lost_stacks_full),
                         sizeof(((struct counters *)0)->lost_stacks_full),
-                        _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "lost_samples_full", offsetof(struct counters, lost_samples_full),
                          sizeof(((struct counters *)0)->lost_samples_full),
-                         _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                         _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "lost_stack_collision", offsetof(struct counters, lost_stack_collision),
                             sizeof(((struct counters *)0)->lost_stack_collision),
-                            _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "lost_map_busy", offsetof(struct counters, lost_map_busy),
                      sizeof(((struct counters *)0)->lost_map_busy),
-                     _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "lost_internal", offsetof(struct counters, lost_internal),
                      sizeof(((struct counters *)0)->lost_internal),
-                     _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_complete", offsetof(struct counters, user_complete),
                      sizeof(((struct counters *)0)->user_complete),
-                     _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_truncated", offsetof(struct counters, user_truncated),
                       sizeof(((struct counters *)0)->user_truncated),
-                      _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_outside_mappings", offsetof(struct counters, user_outside_mappings),
                              sizeof(((struct counters *)0)->user_outside_mappings),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_unmapped_process", offsetof(struct counters, user_unmapped_process),
                              sizeof(((struct counters *)0)->user_unmapped_process),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_unreadable", offsetof(struct counters, user_unreadable),
                        sizeof(((struct counters *)0)->user_unreadable),
-                       _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                       _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_bad_frame_pointer", offsetof(struct counters, user_bad_frame_pointer),
                               sizeof(((struct counters *)0)->user_bad_frame_pointer),
-                              _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_no_table", offsetof(struct counters, user_no_table),
                      sizeof(((struct counters *)0)->user_no_table),
-                     _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_unsupported_row", offsetof(struct counters, user_unsupported_row),
                             sizeof(((struct counters *)0)->user_unsupported_row),
-                            _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_table_changed", offsetof(struct counters, user_table_changed),
                           sizeof(((struct counters *)0)->user_table_changed),
-                          _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                          _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_stuck", offsetof(struct counters, user_stuck),
                   sizeof(((struct counters *)0)->user_stuck),
-                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_lost_frame_pointer", offsetof(struct counters, user_lost_frame_pointer),
                                sizeof(((struct counters *)0)->user_lost_frame_pointer),
-                               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_compat", offsetof(struct counters, user_compat),
                    sizeof(((struct counters *)0)->user_compat),
-                   _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "frames_by_row", offsetof(struct counters, frames_by_row),
                      sizeof(((struct counters *)0)->frames_by_row),
-                     _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "frames_by_frame_pointer", offsetof(struct counters, frames_by_frame_pointer),
                                sizeof(((struct counters *)0)->frames_by_frame_pointer),
-                               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "stacks_stored", offsetof(struct counters, stacks_stored),
                      sizeof(((struct counters *)0)->stacks_stored),
-                     _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "samples_stored", offsetof(struct counters, samples_stored),
                       sizeof(((struct counters *)0)->samples_stored),
-                      _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                      _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "events_sent", offsetof(struct counters, events_sent),
                    sizeof(((struct counters *)0)->events_sent),
-                   _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "events_lost", offsetof(struct counters, events_lost),
                    sizeof(((struct counters *)0)->events_lost),
-                   _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "ranges_truncated", offsetof(struct counters, ranges_truncated),
                         sizeof(((struct counters *)0)->ranges_truncated),
-                        _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                        _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "ranges_full", offsetof(struct counters, ranges_full),
                    sizeof(((struct counters *)0)->ranges_full),
-                   _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "ranges_recorded", offsetof(struct counters, ranges_recorded),
+                       sizeof(((struct counters *)0)->ranges_recorded),
+                       _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "ranges_recent_full", offsetof(struct counters, ranges_recent_full),
+                          sizeof(((struct counters *)0)->ranges_recent_full),
+                          _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "ended_ranges_full", offsetof(struct counters, ended_ranges_full),
+                         sizeof(((struct counters *)0)->ended_ranges_full),
+                         _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_read", offsetof(struct counters, memory_read),
                    sizeof(((struct counters *)0)->memory_read),
-                   _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_length", offsetof(struct counters, memory_denied_length),
                             sizeof(((struct counters *)0)->memory_denied_length),
-                            _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_process", offsetof(struct counters, memory_denied_process),
                              sizeof(((struct counters *)0)->memory_denied_process),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_kernel_thread", offsetof(struct counters, memory_denied_kernel_thread),
                                    sizeof(((struct counters *)0)->memory_denied_kernel_thread),
-                                   _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                                   _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_rate", offsetof(struct counters, memory_denied_rate),
                           sizeof(((struct counters *)0)->memory_denied_rate),
-                          _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                          _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_not_dumpable", offsetof(struct counters, memory_denied_not_dumpable),
                                   sizeof(((struct counters *)0)->memory_denied_not_dumpable),
-                                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_busy", offsetof(struct counters, memory_denied_busy),
                           sizeof(((struct counters *)0)->memory_denied_busy),
-                          _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                          _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_unmapped", offsetof(struct counters, memory_denied_unmapped),
                               sizeof(((struct counters *)0)->memory_denied_unmapped),
-                              _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_not_executable", offsetof(struct counters, memory_denied_not_executable),
                                     sizeof(((struct counters *)0)->memory_denied_not_executable),
-                                    _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                                    _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_anonymous", offsetof(struct counters, memory_denied_anonymous),
                                sizeof(((struct counters *)0)->memory_denied_anonymous),
-                               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_other_file", offsetof(struct counters, memory_denied_other_file),
                                 sizeof(((struct counters *)0)->memory_denied_other_file),
-                                _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                                _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_writable", offsetof(struct counters, memory_denied_writable),
                               sizeof(((struct counters *)0)->memory_denied_writable),
-                              _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                              _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_shared", offsetof(struct counters, memory_denied_shared),
                             sizeof(((struct counters *)0)->memory_denied_shared),
-                            _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                            _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_special", offsetof(struct counters, memory_denied_special),
                              sizeof(((struct counters *)0)->memory_denied_special),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_private", offsetof(struct counters, memory_denied_private),
                              sizeof(((struct counters *)0)->memory_denied_private),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_outside", offsetof(struct counters, memory_denied_outside),
                              sizeof(((struct counters *)0)->memory_denied_outside),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_not_elf", offsetof(struct counters, memory_denied_not_elf),
                              sizeof(((struct counters *)0)->memory_denied_not_elf),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_unreadable", offsetof(struct counters, memory_denied_unreadable),
                                 sizeof(((struct counters *)0)->memory_denied_unreadable),
-                                _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                                _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_denied_changed", offsetof(struct counters, memory_denied_changed),
                              sizeof(((struct counters *)0)->memory_denied_changed),
-                             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "memory_bytes", offsetof(struct counters, memory_bytes),
                     sizeof(((struct counters *)0)->memory_bytes),
-                    _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "kind", offsetof(struct end_record, kind),
             sizeof(((struct end_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "size", offsetof(struct end_record, size),
             sizeof(((struct end_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "records", offsetof(struct end_record, records),
                sizeof(((struct end_record *)0)->records),
-               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "type", offsetof(struct event, type),
             sizeof(((struct event *)0)->type),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "tgid", offsetof(struct event, tgid),
             sizeof(((struct event *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "start_time", offsetof(struct event, start_time),
                   sizeof(((struct event *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "exec_id", offsetof(struct event, exec_id),
                sizeof(((struct event *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "table", offsetof(struct executable, table),
              sizeof(((struct executable *)0)->table),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "page_shift", offsetof(struct executable, page_shift),
                   sizeof(((struct executable *)0)->page_shift),
-                  _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "last_used", offsetof(struct executable, last_used),
                  sizeof(((struct executable *)0)->last_used),
-                 _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "id", offsetof(struct executable, id),
           sizeof(((struct executable *)0)->id),
-          _CFFI_OP(_CFFI_OP_NOOP, 188) },
+          _CFFI_OP(_CFFI_OP_NOOP, 200) },
   { "chunks", offsetof(struct executable, chunks),
               sizeof(((struct executable *)0)->chunks),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "rows", offsetof(struct executable, rows),
             sizeof(((struct executable *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "version", offsetof(struct executable, version),
                sizeof(((struct executable *)0)->version),
-               _CFFI_OP(_CFFI_OP_NOOP, 184) },
+               _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "reserved", offsetof(struct executable, reserved),
                 sizeof(((struct executable *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "kind", offsetof(struct mapping_record, kind),
             sizeof(((struct mapping_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "size", offsetof(struct mapping_record, size),
             sizeof(((struct mapping_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "tgid", offsetof(struct mapping_record, tgid),
             sizeof(((struct mapping_record *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "flags", offsetof(struct mapping_record, flags),
              sizeof(((struct mapping_record *)0)->flags),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "start_time", offsetof(struct mapping_record, start_time),
                   sizeof(((struct mapping_record *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "exec_id", offsetof(struct mapping_record, exec_id),
                sizeof(((struct mapping_record *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "start", offsetof(struct mapping_record, start),
              sizeof(((struct mapping_record *)0)->start),
-             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "end", offsetof(struct mapping_record, end),
            sizeof(((struct mapping_record *)0)->end),
-           _CFFI_OP(_CFFI_OP_NOOP, 185) },
+           _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "offset", offsetof(struct mapping_record, offset),
               sizeof(((struct mapping_record *)0)->offset),
-              _CFFI_OP(_CFFI_OP_NOOP, 185) },
+              _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "inode", offsetof(struct mapping_record, inode),
              sizeof(((struct mapping_record *)0)->inode),
-             _CFFI_OP(_CFFI_OP_NOOP, 185) },
+             _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "file_size", offsetof(struct mapping_record, file_size),
                  sizeof(((struct mapping_record *)0)->file_size),
-                 _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "fs_magic", offsetof(struct mapping_record, fs_magic),
                 sizeof(((struct mapping_record *)0)->fs_magic),
-                _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "file", offsetof(struct mapping_record, file),
             sizeof(((struct mapping_record *)0)->file),
-            _CFFI_OP(_CFFI_OP_NOOP, 185) },
+            _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "device", offsetof(struct mapping_record, device),
               sizeof(((struct mapping_record *)0)->device),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "reserved", offsetof(struct mapping_record, reserved),
                 sizeof(((struct mapping_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "kind", offsetof(struct memory_record, kind),
             sizeof(((struct memory_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "size", offsetof(struct memory_record, size),
             sizeof(((struct memory_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "status", offsetof(struct memory_record, status),
               sizeof(((struct memory_record *)0)->status),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "reserved", offsetof(struct memory_record, reserved),
                 sizeof(((struct memory_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "start_time", offsetof(struct memory_request, start_time),
                   sizeof(((struct memory_request *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "exec_id", offsetof(struct memory_request, exec_id),
                sizeof(((struct memory_request *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "executable", offsetof(struct memory_request, executable),
                   sizeof(((struct memory_request *)0)->executable),
-                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "header", offsetof(struct memory_request, header),
               sizeof(((struct memory_request *)0)->header),
-              _CFFI_OP(_CFFI_OP_NOOP, 185) },
+              _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "address", offsetof(struct memory_request, address),
                sizeof(((struct memory_request *)0)->address),
-               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "length", offsetof(struct memory_request, length),
               sizeof(((struct memory_request *)0)->length),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "tgid", offsetof(struct memory_request, tgid),
             sizeof(((struct memory_request *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "file", offsetof(struct range_file, file),
+            sizeof(((struct range_file *)0)->file),
+            _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "page_offset", offsetof(struct range_file, page_offset),
+                   sizeof(((struct range_file *)0)->page_offset),
+                   _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "table", offsetof(struct range_file, table),
+             sizeof(((struct range_file *)0)->table),
+             _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "tgid", offsetof(struct ranges, tgid),
+            sizeof(((struct ranges *)0)->tgid),
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "active", offsetof(struct ranges, active),
+              sizeof(((struct ranges *)0)->active),
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "start_time", offsetof(struct ranges, start_time),
+                  sizeof(((struct ranges *)0)->start_time),
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "exec_id", offsetof(struct ranges, exec_id),
+               sizeof(((struct ranges *)0)->exec_id),
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "count", offsetof(struct ranges, count),
+             sizeof(((struct ranges *)0)->count),
+             _CFFI_OP(_CFFI_OP_NOOP, 195) },
+  { "recent_head", offsetof(struct ranges, recent_head),
+                   sizeof(((struct ranges *)0)->recent_head),
+                   _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "recent_tail", offsetof(struct ranges, recent_tail),
+                   sizeof(((struct ranges *)0)->recent_tail),
+                   _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "refused", offsetof(struct ranges, refused),
+               sizeof(((struct ranges *)0)->refused),
+               _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "walked", offsetof(struct ranges, walked),
+              sizeof(((struct ranges *)0)->walked),
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "sampled", offsetof(struct ranges, sampled),
+               sizeof(((struct ranges *)0)->sampled),
+               _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "parent_tgid", offsetof(struct ranges, parent_tgid),
+                   sizeof(((struct ranges *)0)->parent_tgid),
+                   _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "cgroup_id", offsetof(struct ranges, cgroup_id),
+                 sizeof(((struct ranges *)0)->cgroup_id),
+                 _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "uid", offsetof(struct ranges, uid),
+           sizeof(((struct ranges *)0)->uid),
+           _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "sealed", offsetof(struct ranges, sealed),
+              sizeof(((struct ranges *)0)->sealed),
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "asked", offsetof(struct ranges, asked),
+             sizeof(((struct ranges *)0)->asked),
+             _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "exec_pages", offsetof(struct ranges, exec_pages),
+                  sizeof(((struct ranges *)0)->exec_pages),
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "busy", offsetof(struct ranges, busy),
+            sizeof(((struct ranges *)0)->busy),
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "reserved", offsetof(struct ranges, reserved),
+                sizeof(((struct ranges *)0)->reserved),
+                _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "table", offsetof(struct ranges, table),
+             sizeof(((struct ranges *)0)->table),
+             _CFFI_OP(_CFFI_OP_NOOP, 202) },
+  { "files", offsetof(struct ranges, files),
+             sizeof(((struct ranges *)0)->files),
+             _CFFI_OP(_CFFI_OP_NOOP, 175) },
+  { "recent", offsetof(struct ranges, recent),
+              sizeof(((struct ranges *)0)->recent),
+              _CFFI_OP(_CFFI_OP_NOOP, 182) },
+  { "tgid", offsetof(struct ranges_key, tgid),
+            sizeof(((struct ranges_key *)0)->tgid),
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "chunk", offsetof(struct ranges_key, chunk),
+             sizeof(((struct ranges_key *)0)->chunk),
+             _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "start_time", offsetof(struct ranges_key, start_time),
+                  sizeof(((struct ranges_key *)0)->start_time),
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "exec_id", offsetof(struct ranges_key, exec_id),
+               sizeof(((struct ranges_key *)0)->exec_id),
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "range", offsetof(struct recent_range, range),
+             sizeof(((struct recent_range *)0)->range),
+             _CFFI_OP(_CFFI_OP_NOOP, 197) },
+  { "file", offsetof(struct recent_range, file),
+            sizeof(((struct recent_range *)0)->file),
+            _CFFI_OP(_CFFI_OP_NOOP, 174) },
   { "tgid", offsetof(struct sample_key, tgid),
             sizeof(((struct sample_key *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "tid", offsetof(struct sample_key, tid),
            sizeof(((struct sample_key *)0)->tid),
-           _CFFI_OP(_CFFI_OP_NOOP, 184) },
+           _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "start_time", offsetof(struct sample_key, start_time),
                   sizeof(((struct sample_key *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "exec_id", offsetof(struct sample_key, exec_id),
                sizeof(((struct sample_key *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "user_stack", offsetof(struct sample_key, user_stack),
                   sizeof(((struct sample_key *)0)->user_stack),
-                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "kernel_stack", offsetof(struct sample_key, kernel_stack),
                     sizeof(((struct sample_key *)0)->kernel_stack),
-                    _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                    _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "comm", offsetof(struct sample_key, comm),
             sizeof(((struct sample_key *)0)->comm),
             _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "length", offsetof(struct stack, length),
               sizeof(((struct stack *)0)->length),
-              _CFFI_OP(_CFFI_OP_NOOP, 184) },
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "end", offsetof(struct stack, end),
            sizeof(((struct stack *)0)->end),
-           _CFFI_OP(_CFFI_OP_NOOP, 184) },
+           _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "addresses", offsetof(struct stack, addresses),
                  sizeof(((struct stack *)0)->addresses),
-                 _CFFI_OP(_CFFI_OP_NOOP, 186) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 198) },
   { "kind", offsetof(struct task_record, kind),
             sizeof(((struct task_record *)0)->kind),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "size", offsetof(struct task_record, size),
             sizeof(((struct task_record *)0)->size),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "tgid", offsetof(struct task_record, tgid),
             sizeof(((struct task_record *)0)->tgid),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "tid", offsetof(struct task_record, tid),
            sizeof(((struct task_record *)0)->tid),
-           _CFFI_OP(_CFFI_OP_NOOP, 184) },
+           _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "start_time", offsetof(struct task_record, start_time),
                   sizeof(((struct task_record *)0)->start_time),
-                  _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                  _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "exec_id", offsetof(struct task_record, exec_id),
                sizeof(((struct task_record *)0)->exec_id),
-               _CFFI_OP(_CFFI_OP_NOOP, 185) },
+               _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "cgroup_id", offsetof(struct task_record, cgroup_id),
                  sizeof(((struct task_record *)0)->cgroup_id),
-                 _CFFI_OP(_CFFI_OP_NOOP, 185) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 197) },
   { "parent_tgid", offsetof(struct task_record, parent_tgid),
                    sizeof(((struct task_record *)0)->parent_tgid),
-                   _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                   _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "uid", offsetof(struct task_record, uid),
            sizeof(((struct task_record *)0)->uid),
-           _CFFI_OP(_CFFI_OP_NOOP, 184) },
+           _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "kernel_thread", offsetof(struct task_record, kernel_thread),
                      sizeof(((struct task_record *)0)->kernel_thread),
-                     _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                     _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "reserved", offsetof(struct task_record, reserved),
                 sizeof(((struct task_record *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 184) },
+                _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "comm", offsetof(struct task_record, comm),
             sizeof(((struct task_record *)0)->comm),
             _CFFI_OP(_CFFI_OP_NOOP, 152) },
   { "key", offsetof(struct unwind_chunk, key),
            sizeof(((struct unwind_chunk *)0)->key),
-           _CFFI_OP(_CFFI_OP_NOOP, 179) },
+           _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "rows", offsetof(struct unwind_chunk, rows),
             sizeof(((struct unwind_chunk *)0)->rows),
-            _CFFI_OP(_CFFI_OP_NOOP, 190) },
+            _CFFI_OP(_CFFI_OP_NOOP, 206) },
   { "parts", offsetof(struct unwind_chunk, parts),
              sizeof(((struct unwind_chunk *)0)->parts),
-             _CFFI_OP(_CFFI_OP_NOOP, 191) },
+             _CFFI_OP(_CFFI_OP_NOOP, 207) },
   { "data", offsetof(struct unwind_chunk, data),
             sizeof(((struct unwind_chunk *)0)->data),
-            _CFFI_OP(_CFFI_OP_NOOP, 182) },
+            _CFFI_OP(_CFFI_OP_NOOP, 192) },
   { "key_again", offsetof(struct unwind_chunk, key_again),
                  sizeof(((struct unwind_chunk *)0)->key_again),
-                 _CFFI_OP(_CFFI_OP_NOOP, 179) },
+                 _CFFI_OP(_CFFI_OP_NOOP, 189) },
   { "table", offsetof(struct unwind_key, table),
              sizeof(((struct unwind_key *)0)->table),
-             _CFFI_OP(_CFFI_OP_NOOP, 184) },
+             _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "page", offsetof(struct unwind_key, page),
             sizeof(((struct unwind_key *)0)->page),
-            _CFFI_OP(_CFFI_OP_NOOP, 184) },
+            _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "cfa", offsetof(struct unwind_rule, cfa),
            sizeof(((struct unwind_rule *)0)->cfa),
-           _CFFI_OP(_CFFI_OP_NOOP, 181) },
+           _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "frame", offsetof(struct unwind_rule, frame),
              sizeof(((struct unwind_rule *)0)->frame),
-             _CFFI_OP(_CFFI_OP_NOOP, 181) },
+             _CFFI_OP(_CFFI_OP_NOOP, 191) },
   { "frame_offset", offsetof(struct unwind_rule, frame_offset),
                     sizeof(((struct unwind_rule *)0)->frame_offset),
                     _CFFI_OP(_CFFI_OP_NOOP, 161) },
@@ -3931,38 +4129,46 @@ static const struct _cffi_struct_union_s _cffi_struct_unions[] = {
   { "control", 166, _CFFI_F_CHECK_FIELDS,
     sizeof(struct control), offsetof(struct _cffi_align_struct_control, y), 0, 2 },
   { "counters", 167, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 50 },
+    sizeof(struct counters), offsetof(struct _cffi_align_struct_counters, y), 2, 53 },
   { "end_record", 168, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 52, 3 },
+    sizeof(struct end_record), offsetof(struct _cffi_align_struct_end_record, y), 55, 3 },
   { "event", 169, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 55, 4 },
+    sizeof(struct event), offsetof(struct _cffi_align_struct_event, y), 58, 4 },
   { "executable", 170, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct executable), offsetof(struct _cffi_align_struct_executable, y), 59, 8 },
+    sizeof(struct executable), offsetof(struct _cffi_align_struct_executable, y), 62, 8 },
   { "mapping_record", 171, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 67, 15 },
+    sizeof(struct mapping_record), offsetof(struct _cffi_align_struct_mapping_record, y), 70, 15 },
   { "memory_record", 172, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct memory_record), offsetof(struct _cffi_align_struct_memory_record, y), 82, 4 },
+    sizeof(struct memory_record), offsetof(struct _cffi_align_struct_memory_record, y), 85, 4 },
   { "memory_request", 173, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct memory_request), offsetof(struct _cffi_align_struct_memory_request, y), 86, 7 },
-  { "ring_buffer", 174, _CFFI_F_OPAQUE,
+    sizeof(struct memory_request), offsetof(struct _cffi_align_struct_memory_request, y), 89, 7 },
+  { "range_file", 174, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct range_file), offsetof(struct _cffi_align_struct_range_file, y), 96, 3 },
+  { "ranges", 179, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct ranges), offsetof(struct _cffi_align_struct_ranges, y), 99, 21 },
+  { "ranges_key", 180, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct ranges_key), offsetof(struct _cffi_align_struct_ranges_key, y), 120, 4 },
+  { "recent_range", 181, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct recent_range), offsetof(struct _cffi_align_struct_recent_range, y), 124, 2 },
+  { "ring_buffer", 184, _CFFI_F_OPAQUE,
     (size_t)-1, -1, -1, 0 /* opaque */ },
-  { "sample_key", 175, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 93, 7 },
-  { "stack", 176, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 100, 3 },
-  { "task_record", 177, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 103, 12 },
-  { "unwind_chunk", 178, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct unwind_chunk), offsetof(struct _cffi_align_struct_unwind_chunk, y), 115, 5 },
-  { "unwind_key", 179, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct unwind_key), offsetof(struct _cffi_align_struct_unwind_key, y), 120, 2 },
-  { "unwind_rule", 180, _CFFI_F_CHECK_FIELDS,
-    sizeof(struct unwind_rule), offsetof(struct _cffi_align_struct_unwind_rule, y), 122, 4 },
+  { "sample_key", 185, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct sample_key), offsetof(struct _cffi_align_struct_sample_key, y), 126, 7 },
+  { "stack", 186, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct stack), offsetof(struct _cffi_align_struct_stack, y), 133, 3 },
+  { "task_record", 187, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct task_record), offsetof(struct _cffi_align_struct_task_record, y), 136, 12 },
+  { "unwind_chunk", 188, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_chunk), offsetof(struct _cffi_align_struct_unwind_chunk, y), 148, 5 },
+  { "unwind_key", 189, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_key), offsetof(struct _cffi_align_struct_unwind_key, y), 153, 2 },
+  { "unwind_rule", 190, _CFFI_F_CHECK_FIELDS,
+    sizeof(struct unwind_rule), offsetof(struct _cffi_align_struct_unwind_rule, y), 155, 4 },
 };
 
 static const struct _cffi_enum_s _cffi_enums[] = {
   { "event_type", 154, _cffi_prim_int(sizeof(enum event_type), ((enum event_type)-1) <= 0),
-    "EVENT_EXEC,EVENT_EXIT,EVENT_MISS" },
+    "EVENT_EXEC,EVENT_EXIT,EVENT_MISS,EVENT_MAPPED" },
   { "mapping_flag", 155, _cffi_prim_int(sizeof(enum mapping_flag), ((enum mapping_flag)-1) <= 0),
     "MAPPING_WRITABLE,MAPPING_SHARED,MAPPING_ANONYMOUS,MAPPING_VDSO,MAPPING_PATH_TRUNCATED" },
   { "memory_denial", 156, _cffi_prim_int(sizeof(enum memory_denial), ((enum memory_denial)-1) <= 0),
@@ -3986,10 +4192,10 @@ static const struct _cffi_enum_s _cffi_enums[] = {
 static const struct _cffi_typename_s _cffi_typenames[] = {
   { "__s16", 161 },
   { "__s32", 7 },
-  { "__u16", 190 },
-  { "__u32", 184 },
-  { "__u64", 185 },
-  { "__u8", 181 },
+  { "__u16", 206 },
+  { "__u32", 194 },
+  { "__u64", 197 },
+  { "__u8", 191 },
 };
 
 static const struct _cffi_type_context_s _cffi_type_context = {
@@ -3999,12 +4205,12 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  117,  /* num_globals */
-  19,  /* num_struct_unions */
+  119,  /* num_globals */
+  23,  /* num_struct_unions */
   7,  /* num_enums */
   6,  /* num_typenames */
   NULL,  /* no includes */
-  194,  /* num_types */
+  210,  /* num_types */
   0,  /* flags */
 };
 

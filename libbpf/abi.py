@@ -18,6 +18,10 @@ SHARED_STRUCTS = (
     "task_record",
     "end_record",
     "unwind_rule",
+    "ranges_key",
+    "range_file",
+    "recent_range",
+    "ranges",
     "unwind_key",
     "unwind_chunk",
     "executable",
@@ -30,6 +34,9 @@ OUTCOMES: int = lib.OUTCOMES
 EVENT_EXEC: int = lib.EVENT_EXEC
 EVENT_EXIT: int = lib.EVENT_EXIT
 EVENT_MISS: int = lib.EVENT_MISS
+EVENT_MAPPED: int = lib.EVENT_MAPPED
+RANGES_PER_CHUNK: int = lib.RANGES_PER_CHUNK
+RECENT_RANGES: int = lib.RECENT_RANGES
 EXECUTABLES: int = lib.EXECUTABLES
 EXECUTABLE_BITS: int = lib.EXECUTABLE_BITS
 FILE_VDSO: int = lib.FILE_VDSO
@@ -77,11 +84,15 @@ def counter_names() -> tuple[str, ...]:
 
 
 def struct_format(struct: str) -> str:
-    """The `struct` module's format of a struct made of __u32, __u64 and char arrays.
+    """The `struct` module's format of a struct made of numbers, arrays, and structs of them.
 
     cffi's layout is C's; that no padding hides between the fields is checked here.
     """
-    letters = "="
+    return "=" + _struct_letters(struct)
+
+
+def _struct_letters(struct: str) -> str:
+    letters = ""
     end = 0
     for name, field in ffi.typeof(f"struct {struct}").fields:
         if field.offset != end:
@@ -107,5 +118,9 @@ _LETTERS = {
 def _letters(ctype: Any) -> str:
     if ctype.kind == "array":
         item = _letters(ctype.item)
-        return f"{ctype.length}s" if item == "c" else f"{ctype.length}{item}"
+        if item == "c":
+            return f"{ctype.length}s"
+        return f"{ctype.length}{item}" if len(item) == 1 else item * int(ctype.length)
+    if ctype.kind == "struct":
+        return _struct_letters(ctype.cname.removeprefix("struct "))
     return _LETTERS[ctype.cname]

@@ -15,7 +15,7 @@ import time
 
 from libbpf import abi
 from libbpf.errors import BpfError
-from loader import attach, config, load, pin, privileges, probe
+from loader import attach, config, load, pin, privileges, probe, recorder
 from loader.errors import Refusal
 
 
@@ -67,6 +67,7 @@ def run(settings: config.Config, journal: Journal) -> dict[str, object]:
             "ksym_iterator": "found _text",
             "memory_iterator": loaded.missing.get("memory", "refused the loader made undumpable"),
         },
+        "mappings": recorder.describe(loaded),
         "programs": {name: item.programs() for name, item in loaded.objects.items()},
         "objects": abi.object_hashes(),
         "abi": abi.sha256(),

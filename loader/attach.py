@@ -7,7 +7,7 @@ import errno
 
 from libbpf import objects
 from libbpf.errors import BpfError
-from loader import privileges
+from loader import privileges, recorder
 from loader.config import Config
 from loader.errors import Refusal
 from loader.load import Loaded
@@ -19,7 +19,8 @@ def attach_all(
     loaded: Loaded, config: Config, cpus: list[int]
 ) -> tuple[dict[str, objects.Link], str]:
     """Links by the name they will be pinned under, and how perf events were obtained."""
-    links = {
+    links = recorder.attach(loaded)  # first: at an exec the others look at what it has recorded
+    links |= {
         program: loaded.objects["process"].attach(program)
         for program in loaded.objects["process"].programs()
     }

@@ -23,6 +23,7 @@ class Loaded:
         self.objects: dict[str, objects.BpfObject] = {}
         self.maps: dict[str, int] = {}
         self.missing: dict[str, str] = {}  # optional object -> why it is not used
+        self.constants: dict[str, int] = {}  # that every object but the first is told
         self.pid_level = 0
 
     @property
@@ -43,7 +44,8 @@ class Loaded:
             self._load(item)
         except BpfError as error:
             item.close()
-            self.missing[item.name] = error.verdict or str(error)
+            refused = error.verdict and not error.verdict.startswith("libbpf: ")
+            self.missing[item.name] = error.verdict if refused else str(error)
         return item.name in self.objects
 
     def _load(self, item: objects.BpfObject) -> None:
@@ -94,7 +96,7 @@ def load_all(config: Config, cpus: int) -> Loaded:
     if loaded.pid_level > DEEPEST_PID_NAMESPACE:
         raise Refusal(f"pid namespace nested {loaded.pid_level} deep; run the agent at most"
                       f" {DEEPEST_PID_NAMESPACE} levels below the host")  # fmt: skip
-    constants = {
+    constants = loaded.constants = {
         "agent_pid_level": loaded.pid_level,
         "agent_pid_namespace": int.from_bytes(found[4:], "little"),
     }

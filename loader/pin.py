@@ -23,6 +23,7 @@ MAPS = {
     "active_set": READ_WRITE,
     "control": READ_WRITE,
     "counters": READ_ONLY,
+    "ended_ranges": READ_WRITE,
     "events": READ_WRITE,
     "executables": READ_WRITE,
     "file_tables": READ_WRITE,

@@ -122,9 +122,12 @@ def _run(config: CollectorConfig) -> int:
         executables=executables,
         feeder=feeder if unwinding else None,
         spool=spool,
+        ended=held.maps["ended_ranges"],
+        file_tables=held.maps["file_tables"],
         host=host,
         period_ns=NANOSECONDS // int(loader.get("frequency", config.frequency)),
         threads=bool(loader.get("threads", False)),
+        first_walk=walk,
     )
     parts = snapshot.Parts(
         config=config, loader=loader, pins=held, pipeline=pipeline, reader=reader,

@@ -116,7 +116,7 @@ def _so_far(parts: Parts) -> int:
 
 
 def _sampling(parts: Parts) -> Sampling:
-    unwinder = parts.loader.get("unwinder", {})
+    unwinder, mappings = (parts.loader.get(name, {}) for name in ("unwinder", "mappings"))
     return Sampling(
         mode=str(parts.loader.get("mode", "")),
         frequency_hz=int(parts.loader.get("frequency", 0)),
@@ -126,6 +126,8 @@ def _sampling(parts: Parts) -> Sampling:
         cpus_sampled=len(parts.loader.get("cpus", ())),
         unwinder=bool(unwinder.get("loaded", False)),
         unwinder_refused=str(unwinder.get("refused", "")),
+        mappings=str(mappings.get("object", "")),
+        mappings_refused=str(mappings.get("refused", "")),
         generation=parts.pins.generation,
         windows=parts.pipeline.counters.windows,
         seconds_since_window=time.monotonic() - parts.last_window,
@@ -244,6 +246,9 @@ def _counters(parts: Parts, kernel: Mapping[str, int]) -> dict[str, int]:
         gathered |= _flat("feed.memory", feeder.memory.counters)
     gathered["feed.worker_died"] = feeder.asking.worker_died
     gathered["feed.worker_unavailable"] = feeder.asking.worker_unavailable
+    gathered["mappings.files"] = len(parts.pipeline.files)
+    gathered["mappings.files_evicted"] = parts.pipeline.files.evicted
+    gathered["mappings.files_unknown"] = parts.pipeline.files.unknown
     return gathered
 
 

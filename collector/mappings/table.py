@@ -11,13 +11,16 @@ from collector.model import Mapping, MappingFlag, Process, ProcessId
 
 MOST_PROCESSES = 4096
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
+PAUSE_PER_MAPPING = 0.0005
+"""Seconds; a walk takes a fiftieth of it: the most of one core that one process costs."""
 
 
 @dataclass(slots=True)
 class Known:
     """One program run. `starts` are the mappings' starts; `mapped` says they have been read.
 
-    Before walk_again, in seconds, a walk is not worth it: the last ones found nothing new.
+    Before walk_again, in seconds, a walk is not worth it: the last ones found nothing new, or there
+    is so much to find that they would take too much time. ended counts the drains that saw it so.
     """
 
     process: Process | None = None
@@ -25,7 +28,7 @@ class Known:
     latest: tuple[Mapping, ...] = ()
     starts: list[int] = field(default_factory=list)
     mapped: bool = False
-    ended: bool = False
+    ended: int = 0
     walk_again: float = 0.0
     pause: float = 0.0
 
@@ -34,8 +37,12 @@ class Known:
         samples of this window may still point into it."""
         if self.mapped and mappings == self.latest:
             self.pause = min(max(2 * self.pause, SHORTEST_PAUSE), LONGEST_PAUSE)
-            self.walk_again = now + self.pause
+            self.walk_again = now + max(self.pause, len(mappings) * PAUSE_PER_MAPPING)
             return
+        self.walk_again = now + len(mappings) * PAUSE_PER_MAPPING
+        self.replace(mappings)
+
+    def replace(self, mappings: tuple[Mapping, ...]) -> None:
         self.mapped, self.latest, self.pause = True, mappings, 0.0
         fresh = set(mappings)
         gone = [old for old in self.mappings if old not in fresh]
@@ -91,10 +98,14 @@ class ProcessTable:
         return known
 
     def end(self, process: ProcessId) -> None:
-        """The program run is over; it is forgotten after the next drain."""
+        """The program run is over. Its last samples may be in the set that fills by now, so it is
+        forgotten after the drain after the next."""
         if known := self._known.get(process):
-            known.ended = True
+            known.ended = max(known.ended, 1)
 
     def forget_ended(self) -> None:
-        for process in [p for p, known in self._known.items() if known.ended]:
-            del self._known[process]
+        for process, known in list(self._known.items()):
+            if known.ended > 1:
+                del self._known[process]
+            elif known.ended:
+                known.ended = 2

@@ -14,6 +14,7 @@ READ_ONLY_MAPS = ("counters", "set_0", "set_1")
 READ_WRITE_MAPS = (
     "active_set",
     "control",
+    "ended_ranges",
     "events",
     "executables",
     "file_tables",

@@ -56,6 +56,8 @@ def _losses(snapshot: Snapshot) -> Iterator[str]:
     sampling, samples = snapshot.sampling, snapshot.samples
     if sampling.unwinder_refused:
         yield f"frame pointers only, the kernel refused the unwinder: {sampling.unwinder_refused}"
+    if not sampling.mappings:
+        yield f"short-lived processes have no stacks: {sampling.mappings_refused}"
     if 0 < sampling.cpus_sampled < sampling.cpus_online:
         yield f"{sampling.cpus_sampled} of {sampling.cpus_online} CPUs are sampled"
     lost = samples.dropped_per_second

@@ -48,6 +48,8 @@ class Sampling:
     cpus_sampled: Annotated[int, "CPUs with an attached sampling program"]
     unwinder: Annotated[bool, "whether stacks are walked by unwind tables, or only frame pointers"]
     unwinder_refused: Annotated[str, "why the kernel refused the unwinder; empty if it did not"]
+    mappings: Annotated[str, "what records mappings: `mappings`, `faults`, or empty: walks alone"]
+    mappings_refused: Annotated[str, "why nothing better records them; empty if it is `mappings`"]
     generation: Annotated[int, "number of the published set of pins"]
     windows: Annotated[int, "windows drained"]
     seconds_since_window: Annotated[float, "age of the newest drained window"]

@@ -265,7 +265,8 @@ static void walk(struct unwinding *u)
 	u->fp = head.fp;
 	u->flags = head.flags;
 	begin(u, 1);
-	unwind_stack(u, ranges_of(&u->process));
+	u->owner = u->process;
+	unwind_stack(u, ranges_of(&u->owner));
 }
 
 /* Walks twice: what is remembered of the first time must make no difference to the second. */

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from libbpf import abi
 from libbpf.maps import Map
 from tests.kernel.agent import Agent
 from tests.security.as_collector import COMMANDS, bpf
@@ -20,8 +21,8 @@ from tests.security.as_collector import COMMANDS, bpf
 HEADER = Path(__file__).parents[2] / "bpf/ranges.h"
 RANGES_PER_CHUNK = 64
 LENGTH_BITS = 19
-RECENT = 32
-KEY_SIZE, VALUE_SIZE = 24, 32 + 2 * (8 + 16) * RANGES_PER_CHUNK + 24 * RECENT
+CHUNKS = 8192
+KEY_SIZE, VALUE_SIZE = abi.size_of("ranges_key"), abi.size_of("ranges")
 SHIM = f"""
 #include <stdbool.h>
 typedef unsigned int __u32;
@@ -100,7 +101,7 @@ def executable_ranges():
         if fd < 0:
             continue
         found = Map.of("executable_ranges", fd)
-        if (found.key_size, found.value_size) == (KEY_SIZE, VALUE_SIZE):
+        if (found.key_size, found.value_size, found.max_entries) == (KEY_SIZE, VALUE_SIZE, CHUNKS):
             found, newest = newest, found
         if found:
             os.close(found.fd)
@@ -123,7 +124,8 @@ def test_sec_15_a_storm_of_short_processes_leaves_no_ranges_behind(tmp_path):
             burst = [subprocess.Popen(["/bin/sh", "-c", "exec /bin/sh -c :"]) for _ in range(20)]
             for one in burst:
                 one.wait()
-        assert agent.status()["counters"]["mappings.walks"] > 100
+        counters = agent.status()["counters"]
+        assert counters["mappings.walks"] + counters["kernel.ranges_recorded"] > 100
         agent.next_window()
         left = processes(table)
         time.sleep(1)

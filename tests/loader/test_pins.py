@@ -21,11 +21,10 @@ from tests.loader import tracer
 pytestmark = pytest.mark.root
 
 ROOT_ONLY = {"process_exec", "process_exit"}
-EVERYTHING = {
-    *pin.MAPS,
-    *pin.ITERATORS,
-    *ROOT_ONLY,
-    *(f"sample-{n}" for n in os.sched_getaffinity(0)),
+RECORDERS = {
+    "mappings": {"record_mapping"},
+    "faults": {"record_exec", "record_fault"},
+    "": set(),
 }
 LONG = os.environ.get("PARCA_AGENT_TESTS_FULL")
 CHANGES = {
@@ -36,14 +35,25 @@ CHANGES = {
 
 def test_what_is_pinned_for_whom(stand):
     assert stand.load().code == 0
-    assert {name: set(pins) for name, pins in stand.pins().items()} == {"gen-1": EVERYTHING}
+    assert {name: set(pins) for name, pins in stand.pins().items()} == {"gen-1": everything(stand)}
     group = grp.getgrnam(PINS).gr_gid
     directory = stand.layout.pins / "gen-1"
     assert mode_and_owner(directory) == (0o750, 0, group)
-    for name in EVERYTHING:
+    for name in everything(stand):
         mode = 0o440 if name in pin.ITERATORS else pin.MAPS.get(name, 0o600)
         owner_group = 0 if mode == 0o600 else group
         assert mode_and_owner(directory / name) == (mode, 0, owner_group), name
+
+
+def everything(stand):
+    """Names of the pins; what records mappings depends on the kernel."""
+    return {
+        *pin.MAPS,
+        *pin.ITERATORS,
+        *ROOT_ONLY,
+        *RECORDERS[stand.report()["mappings"]["object"]],
+        *(f"sample-{n}" for n in os.sched_getaffinity(0)),
+    }
 
 
 def mode_and_owner(path):
@@ -67,7 +77,7 @@ def test_the_report_says_what_was_done(stand):
 def test_a_second_start_replaces_the_first_generation(stand):
     assert stand.load().code == 0
     assert stand.load().code == 0
-    assert {name: set(pins) for name, pins in stand.pins().items()} == {"gen-2": EVERYTHING}
+    assert {name: set(pins) for name, pins in stand.pins().items()} == {"gen-2": everything(stand)}
     assert stand.report()["generation"] == 2
 
 
@@ -88,11 +98,12 @@ def changes(stand, at=lambda _: None):
 
 def test_sec_44_killed_at_any_step_nothing_half_is_published_and_the_next_start_cleans(stand):
     assert stand.load().code == 0
+    whole_set = everything(stand)
     total, ended = changes(stand)
     assert ended.code == 0
     assert total > 150
-    tail = total - 4 * len(EVERYTHING)  # from about the first pin on, to the last of the old ones
-    end = total + len(EVERYTHING)  # a start that first cleans after a killed one makes more calls
+    tail = total - 4 * len(whole_set)  # from about the first pin on, to the last of the old ones
+    end = total + len(whole_set)  # a start that first cleans after a killed one makes more calls
     points = range(1, end) if LONG else [*range(1, tail, 60), *range(tail, end, 6)]
     published = {2}
     for point in points:
@@ -100,7 +111,7 @@ def test_sec_44_killed_at_any_step_nothing_half_is_published_and_the_next_start_
         assert ended.code in (-signal.SIGKILL, 0), point
         pins = stand.pins()
         whole = {int(name[4:]) for name in pins if not name.endswith(pin.NEW)}
-        assert set(pins[f"gen-{max(whole)}"]) == EVERYTHING, point
+        assert set(pins[f"gen-{max(whole)}"]) == whole_set, point
         assert len([name for name in pins if name.endswith(pin.NEW)]) <= 1
         published |= whole
     _, ended = changes(stand)

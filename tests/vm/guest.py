@@ -175,6 +175,13 @@ def check_loader(facts: Facts, report: dict[str, object]) -> None:
     facts.check(last == bounding, f"after the last step it holds nothing (bounding {bounding:x})")
 
 
+def check_mappings(facts: Facts, report: dict[str, object]) -> None:
+    mappings = report.get("mappings", {})
+    facts.check(
+        mappings == {"object": "mappings", "refused": ""}, f"recorder of mappings: {mappings}"
+    )
+
+
 def check_programs(facts: Facts, programs: dict[str, int]) -> None:
     shown = " ".join(f"{name}={steps}" for name, steps in programs.items())
     facts.check(0 < max(programs.values(), default=0) < MOST_STEPS, f"verifier steps: {shown}")
@@ -221,6 +228,7 @@ def expect_run(facts: Facts, seconds: str) -> None:
     show(facts, output)
     facts.check(status == 0, f"exit status {status}")
     check_loader(facts, watch.loader)
+    check_mappings(facts, watch.loader)
     check_programs(facts, watch.programs)
     check_processes(facts, watch)
     check_profile(facts)

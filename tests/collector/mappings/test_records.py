@@ -55,7 +55,7 @@ def test_fields():
     (only,) = found[ProcessId(7, 11, 2)]
     assert (only.start, only.end, only.offset, only.inode) == (4096, 8192, 4096, 99)
     assert only.device == os.makedev(8, 17)
-    assert (only.fs_magic, only.file_size) == (0xEF53, 5000)
+    assert (only.fs_magic, only.file_size, only.file) == (0xEF53, 5000, 77)
     assert only.flags == MappingFlag.WRITABLE
     assert only.path == "/bin/x"
 

@@ -4,7 +4,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.mappings.table import LONGEST_PAUSE, SHORTEST_PAUSE, Known, ProcessTable
+from collector.mappings.table import (
+    LONGEST_PAUSE,
+    PAUSE_PER_MAPPING,
+    SHORTEST_PAUSE,
+    Known,
+    ProcessTable,
+)
 from collector.model import Mapping, MappingFlag, ProcessId
 
 EXECUTABLE = MappingFlag(0)
@@ -49,7 +55,7 @@ def test_a_fresh_walk_wins_and_what_it_does_not_cover_stays(before, after):
 def test_walks_that_find_nothing_new_become_rare_until_one_does():
     known = Known()
     known.set_mappings((mapping(10, 20),), 0.0)
-    assert known.walk_again == 0.0
+    assert known.walk_again == PAUSE_PER_MAPPING
     pauses = []
     for now in range(100, 2000, 100):
         known.set_mappings((mapping(10, 20),), float(now))
@@ -58,7 +64,14 @@ def test_walks_that_find_nothing_new_become_rare_until_one_does():
     assert pauses[0] == SHORTEST_PAUSE
     assert pauses[-1] == LONGEST_PAUSE
     known.set_mappings((mapping(10, 20), mapping(30, 40)), 3000.0)
-    assert known.walk_again <= 3000.0
+    assert known.walk_again == 3000.0 + 2 * PAUSE_PER_MAPPING
+
+
+def test_a_walk_that_takes_long_is_not_worth_it_soon():
+    known = Known()
+    for now in (0.0, 100.0):
+        known.set_mappings(tuple(mapping(2 * n, 2 * n + 1) for n in range(12_000)), now)
+        assert known.walk_again == now + 12_000 * PAUSE_PER_MAPPING
 
 
 def test_the_program_is_the_file_mapped_lowest():
@@ -93,6 +106,7 @@ def test_what_ended_stays_until_it_is_forgotten():
     table.get_or_add(process)
     table.end(process)
     table.end(ProcessId(2, 1, 1))
-    assert table.get(process) is not None
-    table.forget_ended()
+    for _ in range(2):
+        assert table.get(process) is not None
+        table.forget_ended()
     assert table.get(process) is None

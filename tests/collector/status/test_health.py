@@ -45,6 +45,10 @@ def test_no_profile_is_a_failure(snapshot, reason):
             changed("sampling", unwinder=False, unwinder_refused="R1 is no pointer"),
             "frame pointers only, the kernel refused the unwinder: R1 is no pointer",
         ),
+        (
+            changed("sampling", mappings="", mappings_refused="faults: no BTF"),
+            "short-lived processes have no stacks: faults: no BTF",
+        ),
         (changed("samples", dropped_per_second=0.5), "0.5 of 38.0 samples a second are lost"),
         (
             dataclasses.replace(HEALTHY, elf_worker_failing=True),
