@@ -43,6 +43,7 @@ class FeedMap(Protocol):
 
     @property
     def max_entries(self) -> int: ...
+    def lookup(self, key: bytes) -> bytes | None: ...
     def update(self, key: bytes, value: bytes) -> None: ...
     def update_many(self, keys: list[bytes], values: list[bytes]) -> None: ...
     def remove(self, keys: list[bytes]) -> None: ...
@@ -221,10 +222,11 @@ class Loaded:
 
     def _by_age(self) -> list[tuple[int, int]]:
         """(when it was last used, number) of each table, the longest unused first."""
-        used = {}
-        for key, value in self._executables.items(self._executables.max_entries):
-            used[layout.number_of(key)] = layout.last_used(value)
-        return sorted((used[layout.place_of(number)], number) for number in self._by_number)
+        used = []
+        for number in self._by_number:
+            value = self._executables.lookup(layout.slot_key(layout.place_of(number)))
+            used.append((layout.last_used(value) if value else 0, number))
+        return sorted(used)
 
     def _forget_files(self) -> None:
         """Makes room for files: those without a table go first, then those of the longest unused
