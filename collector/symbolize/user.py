@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from collector.elf.parse_names import escaped, shortened
-from collector.model import Executable, Frame, Mapping
+from collector.model import Executable, Frame, Mapping, MappingFlag
 from collector.symbolize.asking import PAUSE_SECONDS, Asker, Counters
 from collector.symbolize.candidate import (
     DELETED,
@@ -52,7 +52,8 @@ class _Entry:
     """Until its file is gone, or was found to have no symbols that can be read."""
 
 
-_FileKey = tuple[int, int, str]
+_FileKey = tuple[int, int, str, bool]
+"""Device, inode and path; of what has none of these, whether it is the vDSO."""
 
 
 class Executables:
@@ -108,7 +109,7 @@ class Executables:
         return frames
 
     def _entry(self, mapping: Mapping) -> _Entry:
-        key = (mapping.device, mapping.inode, mapping.path)
+        key = _file_key(mapping, mapping.path)
         entry = self._entries.get(key)
         now = self._clock()
         if entry is not None and now >= entry.expires and not _still_true(mapping, entry, now):
@@ -128,7 +129,7 @@ class Executables:
         if not mapping.path.endswith(DELETED):
             return None
         path = mapping.path.removesuffix(DELETED)
-        known = self._entries.get((mapping.device, mapping.inode, path))
+        known = self._entries.get(_file_key(mapping, path))
         if known is None or known.functions is None:
             return None
         functions = known.functions.copy()
@@ -204,6 +205,10 @@ class Executables:
         entry = self._entries.pop(key)
         if entry.functions is not None:
             self._known -= len(entry.functions)
+
+
+def _file_key(mapping: Mapping, path: str) -> _FileKey:
+    return mapping.device, mapping.inode, path, bool(mapping.flags & MappingFlag.VDSO)
 
 
 def _still_true(mapping: Mapping, entry: _Entry, now: float) -> bool:

@@ -141,6 +141,13 @@ def test_a_mapping_without_a_file_has_a_bracketed_name(executables, program, cha
     assert executables.counters.refused.total() == 1
 
 
+def test_the_vdso_and_other_memory_without_a_file_are_told_apart(executables, program):
+    vdso, other = MappingFlag.VDSO | MappingFlag.ANONYMOUS, MappingFlag.ANONYMOUS
+    none = {"path": "", "device": 0, "inode": 0}
+    for flags, name in ((vdso, "[vdso]"), (other, "[anon]"), (vdso, "[vdso]")):
+        assert executables.executable(mapping_of(program, flags=flags, **none)).name == name
+
+
 def test_what_is_no_elf_file_is_unreadable(executables, tmp_path):
     (tmp_path / "data").write_bytes(b"no executable at all")
     mapping = mapping_of(tmp_path / "data")
