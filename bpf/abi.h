@@ -59,6 +59,7 @@ enum unwind_cfa {
 	CFA_FRAME_LOADED = 8,		/* [frame pointer + n] + m */
 	CFA_CLONED = 9,			/* behind clone(): as on entry, in what it made the bottom */
 	CFA_SWITCHED = 10,		/* by frame pointer, to another stack, which may lie below */
+	CFA_REGISTER = 11,		/* a register of the leaf, its number the low half of offset, + m */
 };
 
 /* How a rule finds the caller's frame pointer. */

@@ -17,6 +17,7 @@ enum frame_flag {
 
 #define PAGE_SIZE 4096
 #define WINDOW_WORDS 128
+#define REGISTERS 16
 
 /*
  * One walk. Whoever begins it sets registers, flags and process, and calls begin(). To read user
@@ -32,6 +33,7 @@ struct unwinding {
 	__u32 by_row;		/* callers found so */
 	__u32 by_frame_pointer;
 	__u64 unknown_file;	/* one the stack goes through and the collector has not heard of; 0 */
+	__u64 registers[REGISTERS];	/* of the leaf, by DWARF's numbers; sp, fp and ip stand above */
 	struct place place;	/* of the frame just emitted */
 	struct unwind_rule rule;
 	__u64 window;		/* where words were read from */

@@ -23,6 +23,24 @@ static __always_inline bool behind_call(__u64 ip)
 	return bpf_probe_read_user(&code, sizeof(code), (void *)(ip - 2)) == 0 && code == SYSCALL;
 }
 
+/* What may hold the CFA for a few instructions: where functions align their stack. */
+#define KEEP_REGISTERS(u, from) do { \
+	(u)->registers[0] = (from)->ax; \
+	(u)->registers[1] = (from)->dx; \
+	(u)->registers[2] = (from)->cx; \
+	(u)->registers[3] = (from)->bx; \
+	(u)->registers[4] = (from)->si; \
+	(u)->registers[5] = (from)->di; \
+	(u)->registers[8] = (from)->r8; \
+	(u)->registers[9] = (from)->r9; \
+	(u)->registers[10] = (from)->r10; \
+	(u)->registers[11] = (from)->r11; \
+	(u)->registers[12] = (from)->r12; \
+	(u)->registers[13] = (from)->r13; \
+	(u)->registers[14] = (from)->r14; \
+	(u)->registers[15] = (from)->r15; \
+} while (0)
+
 /*
  * Fills the first lines of `u`; false for a 32-bit process. What the kernel was entered with lies
  * at the top of the kernel stack; orig_ax is the number of a system call, negative where there was
@@ -38,6 +56,7 @@ static __always_inline bool take_registers(struct bpf_perf_event_data *ctx, stru
 	u->sp = ctx->regs.sp;
 	u->fp = ctx->regs.bp;
 	u->flags = INTERRUPTED | (ctx->regs.ax ? 0 : GAVE_ZERO);
+	KEEP_REGISTERS(u, &ctx->regs);
 	if (!in_user_mode(ctx)) {
 		struct pt_regs *saved = (struct pt_regs *)bpf_task_pt_regs(task);
 
@@ -46,6 +65,7 @@ static __always_inline bool take_registers(struct bpf_perf_event_data *ctx, stru
 		u->sp = saved->sp;
 		u->fp = saved->bp;
 		u->flags = INTERRUPTED | (saved->ax ? 0 : GAVE_ZERO);
+		KEEP_REGISTERS(u, saved);
 		if ((long)saved->orig_ax >= 0 && behind_call(saved->ip))
 			u->flags |= IP_BEHIND;
 	}

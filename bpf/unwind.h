@@ -193,6 +193,10 @@ static __always_inline bool find_cfa(struct unwinding *u, __u64 *cfa)
 		if (!load_word(u, base + (__s16)rule->offset, &base))
 			return ends(u, STACK_UNREADABLE);
 		*cfa = base + (rule->offset >> 16);
+	} else if (rule->cfa == CFA_REGISTER) {
+		if (u->stack.length > 1)
+			return ends(u, STACK_UNSUPPORTED_ROW);
+		*cfa = u->registers[rule->offset & (REGISTERS - 1)] + (rule->offset >> 16);
 	} else if (rule->cfa == CFA_PLT) {
 		*cfa = base + plt_offset(u->ip, rule->offset);
 	} else {
@@ -258,6 +262,7 @@ static __always_inline bool find_caller(struct unwinding *u, struct recent_rules
 	case CFA_PLT:
 	case CFA_STACK_LOADED:
 	case CFA_FRAME_LOADED:
+	case CFA_REGISTER:
 		return follow_rule(u);
 	}
 	return ends(u, STACK_UNSUPPORTED_ROW);

@@ -1189,6 +1189,13 @@ static int _cffi_const_CFA_SWITCHED(unsigned long long *o)
   return n;
 }
 
+static int _cffi_const_CFA_REGISTER(unsigned long long *o)
+{
+  int n = (CFA_REGISTER) <= 0;
+  *o = (unsigned long long)((CFA_REGISTER) | 0);  /* check that CFA_REGISTER is an integer */
+  return n;
+}
+
 static int _cffi_const_FRAME_SAME(unsigned long long *o)
 {
   int n = (FRAME_SAME) <= 0;
@@ -3522,6 +3529,7 @@ static const struct _cffi_global_s _cffi_globals[] = {
   { "CFA_FRAME", (void *)_cffi_const_CFA_FRAME, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_FRAME_LOADED", (void *)_cffi_const_CFA_FRAME_LOADED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_PLT", (void *)_cffi_const_CFA_PLT, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
+  { "CFA_REGISTER", (void *)_cffi_const_CFA_REGISTER, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_SIGNAL", (void *)_cffi_const_CFA_SIGNAL, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_STACK", (void *)_cffi_const_CFA_STACK, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
   { "CFA_STACK_LOADED", (void *)_cffi_const_CFA_STACK_LOADED, _CFFI_OP(_CFFI_OP_ENUM, -1), (void *)0 },
@@ -4184,7 +4192,7 @@ static const struct _cffi_enum_s _cffi_enums[] = {
     "STACK_COMPAT" },
   { "unwind_cfa", 159, _cffi_prim_int(sizeof(enum unwind_cfa), ((enum unwind_cfa)-1) <= 0),
     "CFA_END,CFA_BOTTOM,CFA_STACK,CFA_FRAME,CFA_PLT,CFA_SIGNAL,CFA_UNSUPPORTED,CFA_STACK_LOADED,CFA_FRAME_LOADED,"
-    "CFA_CLONED,CFA_SWITCHED" },
+    "CFA_CLONED,CFA_SWITCHED,CFA_REGISTER" },
   { "unwind_frame", 160, _cffi_prim_int(sizeof(enum unwind_frame), ((enum unwind_frame)-1) <= 0),
     "FRAME_SAME,FRAME_AT,FRAME_LOST,FRAME_AT_FRAME" },
 };
@@ -4205,7 +4213,7 @@ static const struct _cffi_type_context_s _cffi_type_context = {
   _cffi_struct_unions,
   _cffi_enums,
   _cffi_typenames,
-  119,  /* num_globals */
+  120,  /* num_globals */
   23,  /* num_struct_unions */
   7,  /* num_enums */
   6,  /* num_typenames */

@@ -23,6 +23,9 @@ class Architecture:
     frame_pointer: int
     return_column: int
 
+    others: frozenset[int]
+    """Registers that the kernel side has of the leaf."""
+
     return_offset: int
     """Where the return address lies, from the CFA. A function that keeps it elsewhere is
     unsupported as a whole."""

@@ -16,7 +16,16 @@ from collector.elf.source import ElfError
 from collector.unwind.architecture import Architecture
 from collector.unwind.entries import Cie
 from collector.unwind.leb import sleb, uleb
-from collector.unwind.rows import BOTTOM, UNSUPPORTED, UNSUPPORTED_ID, Cfa, Rule, Rules, Saved
+from collector.unwind.rows import (
+    BOTTOM,
+    UNSUPPORTED,
+    UNSUPPORTED_ID,
+    Cfa,
+    Rule,
+    Rules,
+    Saved,
+    loaded,
+)
 
 _MAX_REMEMBERED = 16
 """Compilers nest one or two."""
@@ -201,8 +210,12 @@ def _rule(state: _State, signal: bool, architecture: Architecture) -> Rule:
         return UNSUPPORTED
     if state.register < 0:
         rule = architecture.cfa_expression(state.expression, False)
+    elif state.register in kind:
+        rule = Rule(kind[state.register], state.offset)
+    elif state.register in architecture.others:
+        rule = loaded(Cfa.REGISTER, state.register, state.offset)
     else:
-        rule = Rule(kind.get(state.register, Cfa.UNSUPPORTED), state.offset)
+        return UNSUPPORTED
     if rule.cfa == Cfa.UNSUPPORTED:
         return UNSUPPORTED
     return Rule(rule.cfa, rule.offset, *_saved(state.frame))

@@ -49,6 +49,8 @@ class Cfa(enum.IntEnum):
     """As a function is entered; but what has just been made, with 0 for an answer, is complete."""
     SWITCHED = 10
     """By frame pointer, from one stack of a thread to another, which may lie below."""
+    REGISTER = 11
+    """Register of the number n + m; `offset` holds both. Known of the leaf only."""
 
 
 class Saved(enum.IntEnum):
@@ -94,7 +96,8 @@ _WHOLE = struct.Struct("<i")
 def loaded(kind: Cfa, place: int, added: int) -> Rule:
     """CFA = [register + place] + added; UNSUPPORTED where one of them has more than 16 bits.
 
-    The rule's offset has `place` in its low half and `added` in its high half, both signed.
+    The rule's offset has `place` in its low half and `added` in its high half, both signed. Of
+    Cfa.REGISTER `place` is the number of the register.
     """
     try:
         return Rule(kind, *_WHOLE.unpack(_HALF.pack(place, added)))

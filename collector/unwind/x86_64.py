@@ -93,6 +93,7 @@ X86_64 = Architecture(
     stack_pointer=7,
     frame_pointer=6,
     return_column=16,
+    others=frozenset(range(16)) - {6, 7},
     return_offset=-_WORD,
     alignment=16,
     entry=_ENTRY,

@@ -16,6 +16,7 @@ from collector.unwind.rows import (
     BOTTOM,
     END,
     SIGNAL,
+    SWITCHED,
     UNSUPPORTED,
     Cfa,
     Rule,
@@ -138,7 +139,7 @@ def test_what_the_file_says_and_no_rule_expresses(walker):
     ends(walker, case([(LEAF, UNSUPPORTED)]), End.UNSUPPORTED_ROW, LEAF)
 
 
-@pytest.mark.parametrize("kind", range(10, 256, 13))
+@pytest.mark.parametrize("kind", range(12, 256, 13))
 def test_a_kind_of_rule_that_is_none(walker, kind):
     made = case([(LEAF, Rule(Cfa.STACK, 16))])
     bodies = {key: with_rules_of_kind(body, kind) for key, body in made.chunks.items()}
@@ -177,9 +178,30 @@ def test_by_frame_pointer_where_there_is_no_row(walker):
     record = words(0, CODE + ROOT + 1)
     walked = ends(walker, case([(ROOT, BOTTOM)], record, fp=STACK), End.COMPLETE, LEAF, ROOT + 1)
     assert walked.by_frame_pointer == 1
-    made = case([], record, fp=STACK, tables={}, chunks={})
-    walked = ends(walker, made, End.COMPLETE, LEAF, ROOT + 1)
+    nameless = case([], record, fp=STACK, ranges=[Range(CODE, CODE + CODE_SIZE, 0, 0)])
+    walked = ends(walker, nameless, End.COMPLETE, LEAF, ROOT + 1)
     assert walked.by_frame_pointer == 1
+
+
+def test_a_frame_pointer_of_zero_says_nothing_where_there_is_no_table(walker):
+    record = words(0, CODE + ROOT + 1)
+    made = case([], record, fp=STACK, tables={}, chunks={})
+    walked = ends(walker, made, End.NO_TABLE, LEAF, ROOT + 1)
+    assert walked.by_frame_pointer == 1
+
+
+def test_from_one_stack_to_another(walker):
+    """By frame pointer, also where that is below; the leaf's rule is no other's."""
+    rows = [(LEAF, FRAME), (OTHER, SWITCHED), (ROOT, BOTTOM)]
+    stack = words(0, CODE + ROOT + 1, 0, 0, 0, CODE + OTHER + 1)
+    made = case(sorted(rows), stack, sp=STACK + 32, fp=STACK)
+    ends(walker, made, End.COMPLETE, LEAF, OTHER + 1, ROOT + 1)
+    ends(walker, replace(made, fp=STACK - FREE), End.UNREADABLE, LEAF, OTHER + 1)
+
+
+def test_a_register_of_another_frame_is_not_known(walker):
+    rows = [(LEAF, FRAME), (ROOT, loaded(Cfa.REGISTER, 10, 8))]
+    ends(walker, case(rows, CALLED), End.UNSUPPORTED_ROW, LEAF, ROOT + 1)
 
 
 def test_code_that_tells_where_it_is(walker):

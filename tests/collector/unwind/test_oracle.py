@@ -111,7 +111,7 @@ def oracle_rule(line):
         rule = expression_rule(list(cfa.expr))
     else:
         kind = {RSP: Cfa.STACK, RBP: Cfa.FRAME}.get(cfa.reg)
-        rule = UNSUPPORTED if kind is None else Rule(kind, cfa.offset)
+        rule = Rule(kind, cfa.offset) if kind else loaded(Cfa.REGISTER, cfa.reg, cfa.offset)
     if rule == UNSUPPORTED or frame is None or frame.type == "SAME_VALUE":
         return rule
     if frame.type == "OFFSET":

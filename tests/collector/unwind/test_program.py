@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from collector.unwind import program as module
 from collector.unwind.entries import Cie
 from collector.unwind.program import Interpreter
-from collector.unwind.rows import BOTTOM, UNSUPPORTED, Cfa, Rule, Rules, Saved
+from collector.unwind.rows import BOTTOM, UNSUPPORTED, Cfa, Rule, Rules, Saved, loaded
 from collector.unwind.x86_64 import X86_64
 from tests.collector.unwind.cfi_maker import NEW, leb
 
@@ -74,7 +74,8 @@ def test_advances_are_scaled():
         (b"\x0c\x06\x20", Rule(Cfa.FRAME, 32)),  # def_cfa
         (b"\x12\x06\x7c", Rule(Cfa.FRAME, 32)),  # def_cfa_sf
         (b"\x13\x7e", Rule(Cfa.STACK, 16)),  # def_cfa_offset_sf
-        (b"\x0c\x0a\x00", UNSUPPORTED),  # CFA by r10
+        (b"\x0c\x0a\x08", loaded(Cfa.REGISTER, 10, 8)),  # CFA by r10
+        (b"\x0c\x10\x08", UNSUPPORTED),  # by the return address
         (b"\x0f\x01\x9c", UNSUPPORTED),  # def_cfa_expression
         (b"\x0f\x01\x9c\x0c\x07\x10", Rule(Cfa.STACK, 16)),
         (b"\x2e\x10", ENTRY),  # GNU_args_size
