@@ -200,12 +200,12 @@ inner: push %rbp
 def test_no_caller_is_left_out_at_a_functions_first_and_last_instructions(
     unwinding: Unwinding, readable: Path
 ) -> None:
-    """Code without a table: where the frame pointer is not set yet, or is the caller's again."""
+    """Code without rows: where the frame pointer is not set yet, or is the caller's again."""
     source = f'__asm__(R"({STEPS})");'
     path = programs.build(readable / "steps", source, "-nostdlib", "-static", "-std=gnu99")
     with started(path) as process:
         one = target(unwinding, process.pid, path)
-        one.unwinding.loaded.know(one.code.file, 0)
+        unwinding.load(one.code.file, everywhere(one.code, chunk_of([(0, END)])))
         found = unwinding.stacks(process.pid, 2000)
     deepest = [stack for stack in found if len(stack.addresses) == 3]
     assert {stack.end for stack in found if len(stack.addresses) > 1} == {StackEnd.COMPLETE}

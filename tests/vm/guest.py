@@ -134,12 +134,14 @@ def soon(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-def run_agent(seconds: str, watch: Watch, *within: str) -> tuple[int, str]:
+def run_agent(seconds: str, watch: Watch, *within: str, unwinding: str = "auto") -> tuple[int, str]:
     """Exit status and output of `supervisor run`, with one busy process beside it."""
+    config = Path("/run/agent.yaml")
+    config.write_text(f"sampling: {{unwinding: {unwinding}}}\n")
     busy = subprocess.Popen([sys.executable, "-I", "-c", BUSY])
     log = Path("/run/supervisor.log")
     command = [sys.executable, "-B", "-m", "supervisor", "run", "--stage", "build/stage"]
-    command += ["--duration", seconds, "--out", str(OUT)]
+    command += ["--duration", seconds, "--out", str(OUT), "--config", str(config)]
     with log.open("wb") as file:
         agent = subprocess.Popen([*within, *command], cwd=AGENT, stdout=file, stderr=file)
     end = time.monotonic() + DEADLINE_SECONDS
@@ -160,6 +162,10 @@ def check_clean(facts: Facts) -> None:
     ]
     facts.check(not mounts, f"mounts left: {len(mounts)}")
     facts.check(not RUN.exists(), f"{RUN} is gone")
+
+
+def check_unwinder(facts: Facts, report: dict[str, object], wanted: dict[str, object]) -> None:
+    facts.check(report.get("unwinder") == wanted, f"unwinder: {report.get('unwinder')}")
 
 
 def check_loader(facts: Facts, report: dict[str, object]) -> None:
@@ -229,11 +235,12 @@ def expect_run(facts: Facts, seconds: str) -> None:
     facts.check(status == 0, f"exit status {status}")
     check_loader(facts, watch.loader)
     check_mappings(facts, watch.loader)
+    check_unwinder(facts, watch.loader, {"loaded": True, "refused": ""})
     check_programs(facts, watch.programs)
     check_processes(facts, watch)
     check_profile(facts)
     check_clean(facts)
-    facts.note("     in a pid namespace, kernel.perf_event_paranoid = 2:")
+    facts.note("     in a pid namespace, kernel.perf_event_paranoid = 2, frame pointers only:")
     Path("/proc/sys/kernel/perf_event_paranoid").write_text("2")
     expect_nested_run(facts, seconds)
 
@@ -241,12 +248,14 @@ def expect_run(facts: Facts, seconds: str) -> None:
 def expect_nested_run(facts: Facts, seconds: str) -> None:
     shutil.rmtree(OUT)
     watch = Watch()
-    status, output = run_agent(seconds, watch, "unshare", "--pid", "--fork", "--mount-proc")
+    within = ("unshare", "--pid", "--fork", "--mount-proc")
+    status, output = run_agent(seconds, watch, *within, unwinding="frame_pointers")
     show(facts, output if status else "")
     facts.check(status == 0, f"exit status {status}")
     level = watch.loader.get("pid_namespace_level")
     facts.check(level == 1, f"level of the pid namespace: {level}")
     check_loader(facts, watch.loader)
+    check_unwinder(facts, watch.loader, {"loaded": False, "refused": ""})
     check_programs(facts, watch.programs)
     samples = json.loads((OUT / "summary.json").read_text())["samples"]
     facts.check(samples > 0, f"samples: {samples}")
