@@ -49,7 +49,7 @@ def test_all_errors_are_reported_at_once_with_file_key_and_what_is_allowed(tmp_p
     assert "window_seconds: 'often' is not allowed; a number from 1 to 600" in text
     assert "threads: 1 is not allowed; true or false" in text
     assert "spool_dir: 'spool' is not allowed; an absolute path" in text
-    assert "'hertz': unknown key; allowed are elf_socket, frequency," in text
+    assert "'hertz': unknown key; allowed are cache_dir, cache_max_bytes, elf_socket," in text
 
 
 @pytest.mark.parametrize(
