@@ -158,7 +158,7 @@ struct ranges {
 	__u64 asked;			/* monotonic ns of the last EVENT_MAPPED */
 	__u64 exec_pages;		/* in executable mappings when the newest walk began */
 	__u32 busy;			/* somebody adds to the ring */
-	__u32 reserved;
+	__u32 looked;			/* CLOCK_MONOTONIC s of the last look for a mapping that there was none */
 	__u64 table[2][RANGES_PER_CHUNK];
 	struct range_file files[2][RANGES_PER_CHUNK];
 	struct recent_range recent[RECENT_RANGES];

@@ -8,23 +8,6 @@
 
 #define FAULT_INSTRUCTION 16	/* X86_PF_INSTR, asm/trap_pf.h */
 
-static long record_found(struct task_struct *task, struct vm_area_struct *vma, struct ranges_key *process)
-{
-	struct counters *counters = my_counters();
-	struct ranges_key key = *process;
-	struct ranges *first = ranges_of(&key);
-
-	if (counters && first && vma->vm_flags & VM_EXEC)
-		record(first, &key, vma, counters);
-	return 0;
-}
-
-/* bpf_find_vma only tries for the mmap_lock: where it is taken, the next fault tries again. */
-static __always_inline void record_at(struct task_struct *task, struct ranges_key *process, __u64 address)
-{
-	bpf_find_vma(task, address, record_found, process, 0);
-}
-
 /* Before the new program's first instruction: itself, its interpreter, the vDSO. Without what was
  * mapped since the exec, a process's ranges would have gaps: so only here they are begun. */
 SEC("tp_btf/sched_process_exec")

@@ -6,8 +6,8 @@
 #ifndef PARCA_AGENT_SAMPLE_H
 #define PARCA_AGENT_SAMPLE_H
 
-#include "announce.h"
 #include "lender.h"
+#include "record.h"
 #include "registers_x86_64.h"
 
 /* Set at load time from the loader's `threads`: whether samples tell threads apart. */
@@ -21,6 +21,7 @@ const volatile __u64 heartbeat_limit = 30000000000ULL;
  * pointers, and comes with every sample. */
 #define CALLER_MISS_INTERVAL 10000000000ULL
 #define NEVER (~0ULL)
+#define DISCOVERIES 4			/* mappings that one walk may find */
 #define NANOSECONDS 1000000000ULL
 
 /* Everything of one sample. Per CPU: a sampling interrupt is not interrupted by another. */
@@ -168,15 +169,63 @@ static __always_inline void announce(struct scratch *s, __u64 interval, struct c
 	send_event(EVENT_MISS, &s->user.process, counters);
 }
 
-/* The stack from the registers in `u` on; `first` is chunk 0 of the process's ranges. */
+/* The stack from the registers in `u` on, or on from where it ended outside the ranges; `first` is
+ * chunk 0 of the process's ranges. */
 static __always_inline void walk_user_stack(struct unwinding *u, struct ranges *first);
+
+/* Does the process have executable pages that were not there when it was walked? Always, if it was not. */
+static __always_inline bool has_more_pages(struct task_struct *task, const struct ranges *first)
+{
+	return !first->walked || first->exec_pages != task->mm->exec_vm;
+}
+
+/*
+ * A walk that ended outside the ranges may have come to a mapping that nobody has recorded: memory that
+ * was written to before it was run, or read before. If so it is recorded now, and the walk goes on. To
+ * ask is dear: so where code runs, where there must be more than is known, and else once a second, for
+ * memory that is writable too is not in exec_vm.
+ */
+static __always_inline bool discover(struct unwinding *u, struct task_struct *task, struct ranges *first)
+{
+	struct ranges_key process = u->process;
+	__u64 address = u->flags & IP_BEHIND ? u->ip - 1 : u->ip;
+
+	if (u->stack.end != STACK_OUTSIDE_MAPPINGS || !owned_by(first, &process))
+		return false;
+	if (u->stack.length && !has_more_pages(task, first) && first->looked == u->seconds)
+		return false;
+	record_at(task, &process, address);
+	if (in_ranges(first, &process, address))
+		return true;
+	first->looked = u->seconds;
+	return false;
+}
+
+/* Global, so that the verifier looks at a walk once. */
+__noinline int walk(struct unwinding *u, struct ranges *first)
+{
+	if (u && first)
+		walk_user_stack(u, first);
+	return 0;
+}
+
+/* True if there were mappings to be discovered. */
+static __always_inline bool walk_and_discover(struct unwinding *u, struct task_struct *task, struct ranges *first)
+{
+	int found = 0;
+
+	walk(u, first);
+	for (; found < DISCOVERIES && discover(u, task, first); found++)
+		walk(u, first);
+	return found > 0;
+}
 
 /* After how long the collector wants to hear of a process again that has such a stack. Not only
  * where something is missing: what is unmapped is seen by no program, but its pages are counted. */
 static __always_inline __u64 interval_after(const struct unwinding *u, struct task_struct *task,
-					    const struct ranges *first)
+					    const struct ranges *first, bool discovered)
 {
-	if (u->stack.length == 0 || (first && first->walked && first->exec_pages != task->mm->exec_vm))
+	if (u->stack.length == 0 || discovered || (first && first->walked && has_more_pages(task, first)))
 		return MISS_INTERVAL;
 	return u->stack.end == STACK_OUTSIDE_MAPPINGS ? CALLER_MISS_INTERVAL : NEVER;
 }
@@ -185,7 +234,7 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 					    struct scratch *s, struct counters *counters)
 {
 	struct unwinding *u = &s->user;
-	bool supported = take_registers(ctx, task, u);
+	bool supported = take_registers(ctx, task, u), discovered = false;
 	u->owner = u->process;
 	struct ranges *first = ranges_for(task, &u->owner);
 
@@ -195,12 +244,12 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 	if (!first)
 		ends(u, STACK_UNMAPPED_PROCESS);
 	else if (supported)
-		walk_user_stack(u, first);
+		discovered = walk_and_discover(u, task, first);
 	else if (emit(u, first))
 		ends(u, STACK_COMPAT);
 	counters->frames_by_row += u->by_row;
 	counters->frames_by_frame_pointer += u->by_frame_pointer;
-	announce(s, interval_after(u, task, first), counters);
+	announce(s, interval_after(u, task, first, discovered), counters);
 	if (u->unknown_file)
 		announce_file(EVENT_MISS, u->unknown_file, &u->process, counters);
 }

@@ -3412,7 +3412,7 @@ static void _cffi_checkfld_struct_ranges(struct ranges *p)
   (void)((p->asked) | 0);  /* check that 'struct ranges.asked' is an integer */
   (void)((p->exec_pages) | 0);  /* check that 'struct ranges.exec_pages' is an integer */
   (void)((p->busy) | 0);  /* check that 'struct ranges.busy' is an integer */
-  (void)((p->reserved) | 0);  /* check that 'struct ranges.reserved' is an integer */
+  (void)((p->looked) | 0);  /* check that 'struct ranges.looked' is an integer */
   { unsigned long long(*tmp)[2][64] = &p->table; (void)tmp; }
   { struct range_file(*tmp)[2][64] = &p->files; (void)tmp; }
   { struct recent_range(*tmp)[32] = &p->recent; (void)tmp; }
@@ -3994,9 +3994,9 @@ static const struct _cffi_field_s _cffi_fields[] = {
   { "busy", offsetof(struct ranges, busy),
             sizeof(((struct ranges *)0)->busy),
             _CFFI_OP(_CFFI_OP_NOOP, 194) },
-  { "reserved", offsetof(struct ranges, reserved),
-                sizeof(((struct ranges *)0)->reserved),
-                _CFFI_OP(_CFFI_OP_NOOP, 194) },
+  { "looked", offsetof(struct ranges, looked),
+              sizeof(((struct ranges *)0)->looked),
+              _CFFI_OP(_CFFI_OP_NOOP, 194) },
   { "table", offsetof(struct ranges, table),
              sizeof(((struct ranges *)0)->table),
              _CFFI_OP(_CFFI_OP_NOOP, 202) },

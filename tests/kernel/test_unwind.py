@@ -7,6 +7,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,10 +46,10 @@ def deep(readable: Path) -> Path:
 
 
 @contextlib.contextmanager
-def started(*command: object) -> Iterator[subprocess.Popen[bytes]]:
+def started(*command: object, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A program that has come as far as to write a byte."""
     words = [str(word) for word in command]
-    with programs.running(*words, stdout=subprocess.PIPE) as process:
+    with programs.running(*words, stdout=subprocess.PIPE, **options) as process:
         assert process.stdout
         assert len(process.stdout.read(1)) == 1
         yield process
@@ -73,3 +74,42 @@ def test_the_one_hundred_and_twenty_eighth_frame_is_cut_off(
         unwinding.table_of(process.pid)
         found = unwinding.stacks(process.pid)
     assert {(len(stack.addresses), stack.end) for stack in found} == {(127, StackEnd.TRUNCATED)}
+
+
+RUN_TIME = """
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+/* push %rbp; mov %rsp, %rbp; jmp . */
+static const unsigned char code[] = { 0x55, 0x48, 0x89, 0xe5, 0xeb, 0xfe };
+int main(void)
+{
+    char go;
+    if (write(1, "", 1) != 1 || read(0, &go, 1) != 1) return 1;
+    int all = PROT_READ | PROT_WRITE | PROT_EXEC;
+    void *made = mmap(0, 4096, all, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memcpy(made, code, sizeof(code));
+    ((void (*)(void))made)();
+    return 0;
+}
+"""
+
+
+def test_code_made_since_the_walk_has_stacks_before_the_next(
+    unwinding: Unwinding, readable: Path
+) -> None:
+    """Written before it is run, so no fault of an instruction shows it: the sampler finds it."""
+    path = programs.build(readable / "run-time", RUN_TIME, *WITHOUT)
+    with started(path, stdin=subprocess.PIPE) as process:
+        known = [range(one.start, one.end) for one in unwinding.mappings(process.pid)]
+        unwinding.table_of(process.pid)
+        assert process.stdin
+        process.stdin.write(b"!")
+        process.stdin.close()
+        found = unwinding.stacks(process.pid)
+    made = {stack: n for stack, n in found.items() if stack.end is StackEnd.COMPLETE}
+    made = {
+        stack: n for stack, n in made.items() if not any(stack.addresses[0] in r for r in known)
+    }
+    assert sum(made.values()) > 0.95 * found.total()
+    assert {len(stack.addresses) for stack in made} == {5}
