@@ -158,9 +158,12 @@ static __always_inline void take_kernel_stack(void *ctx, struct scratch *s)
 	}
 }
 
-/* Tells the collector of a process's first sample, and again after `interval`. */
-static __always_inline void announce(struct scratch *s, __u64 interval, struct counters *counters)
+/* Tells the collector of a process's first sample, unless it has walked it, and again after `interval`. */
+static __always_inline void announce(struct scratch *s, const struct ranges *first, __u64 interval,
+				     struct counters *counters)
 {
+	if (interval == NEVER && first && first->walked && owned_by(first, &s->user.process))
+		return;
 	__u64 *last = bpf_map_lookup_elem(&announced, &s->user.process);
 
 	if (last && s->now - *last < interval)
@@ -249,7 +252,7 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 		ends(u, STACK_COMPAT);
 	counters->frames_by_row += u->by_row;
 	counters->frames_by_frame_pointer += u->by_frame_pointer;
-	announce(s, interval_after(u, task, first, discovered), counters);
+	announce(s, first, interval_after(u, task, first, discovered), counters);
 	if (u->unknown_file)
 		announce_file(EVENT_MISS, u->unknown_file, &u->process, counters);
 }
