@@ -186,10 +186,14 @@ static __always_inline bool has_more_pages(struct task_struct *task, const struc
  * A walk that ended outside the ranges may have come to a mapping that nobody has recorded: memory that
  * was written to before it was run, or read before. If so it is recorded now, and the walk goes on. To
  * ask is dear: so where code runs, where there must be more than is known, and else once a second, for
- * memory that is writable too is not in exec_vm.
+ * memory that is writable too is not in exec_vm. Global, so that the verifier looks at it once.
  */
-static __always_inline bool discover(struct unwinding *u, struct task_struct *task, struct ranges *first)
+__noinline bool discover(struct unwinding *u, struct ranges *first)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!u || !first || !task->mm)
+		return false;
 	struct ranges_key process = u->process;
 	__u64 address = u->flags & IP_BEHIND ? u->ip - 1 : u->ip;
 
@@ -204,7 +208,7 @@ static __always_inline bool discover(struct unwinding *u, struct task_struct *ta
 	return false;
 }
 
-/* Global, so that the verifier looks at a walk once. */
+/* Global as well. */
 __noinline int walk(struct unwinding *u, struct ranges *first)
 {
 	if (u && first)
@@ -213,12 +217,12 @@ __noinline int walk(struct unwinding *u, struct ranges *first)
 }
 
 /* True if there were mappings to be discovered. */
-static __always_inline bool walk_and_discover(struct unwinding *u, struct task_struct *task, struct ranges *first)
+static __always_inline bool walk_and_discover(struct unwinding *u, struct ranges *first)
 {
 	int found = 0;
 
 	walk(u, first);
-	for (; found < DISCOVERIES && discover(u, task, first); found++)
+	for (; found < DISCOVERIES && discover(u, first); found++)
 		walk(u, first);
 	return found > 0;
 }
@@ -247,7 +251,7 @@ static __always_inline void take_user_stack(struct bpf_perf_event_data *ctx, str
 	if (!first)
 		ends(u, STACK_UNMAPPED_PROCESS);
 	else if (supported)
-		discovered = walk_and_discover(u, task, first);
+		discovered = walk_and_discover(u, first);
 	else if (emit(u, first))
 		ends(u, STACK_COMPAT);
 	counters->frames_by_row += u->by_row;

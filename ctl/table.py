@@ -96,7 +96,7 @@ def _unwinding(status: Snapshot) -> Iterator[str]:
     whole = unwinding.whole_percent
     yield _line(
         "unwinding",
-        "few stacks of late" if whole is None else f"{whole:.1f} % whole in the last minute",
+        "few stacks of late" if whole is None else f"{whole:.1f} % whole of late",
         f"{count(unwinding.executables)} tables",
         f"{size(unwinding.memory_bytes)} of {size(unwinding.max_memory_bytes)}",
         f"{count(unwinding.waiting)} wait",

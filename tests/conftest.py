@@ -7,11 +7,17 @@ Under CI, or with PARCA_AGENT_TESTS_FORCE_ROOT=1, such a skip is a failure.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 FORCE = "PARCA_AGENT_TESTS_FORCE_ROOT"
+
+# Bounded, but not so tightly that other work on the machine fails a test.
+settings.register_profile("patient", deadline=timedelta(seconds=5))
+settings.load_profile("patient")
 
 
 def why_not() -> str:
