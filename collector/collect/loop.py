@@ -14,6 +14,7 @@ import select
 import signal
 import time
 
+from collector import heap
 from collector.collect import snapshot
 from collector.collect.snapshot import Parts
 from collector.model import Written
@@ -59,6 +60,7 @@ class Loop:
                 self._beat(now)
             if now >= self._next_window or self._full:
                 self._window(beating=True)
+                heap.trim()
             if now >= self._next_generation:
                 self._look_for_generation(now)
         self._window(beating=False)

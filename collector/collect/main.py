@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from collector import heap
 from collector.collect import snapshot
 from collector.collect.loop import Loop
 from collector.config import CollectorConfig, ConfigError, load
@@ -54,6 +55,7 @@ class StartError(Exception):
 
 
 def main(argv: list[str]) -> int:
+    heap.settle()
     try:
         if len(argv) != 2 or argv[0] != "--config":
             raise ConfigError("usage", ["collect --config FILE"])

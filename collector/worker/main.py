@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 
+from collector import heap
 from collector.sandbox import SandboxError, close, roles
 from collector.worker import limits
 from collector.worker.worker import Worker
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         print("elf takes its name and nothing else", file=sys.stderr)
         return 2
+    heap.settle()
     try:
         listener = _listener(argv[0] if argv else _NAME)
         limits.apply()
