@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,24 @@ def deep(readable: Path) -> Path:
 
 @contextlib.contextmanager
 def started(*command: object, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that has come as far as to write a byte."""
+    """A program that has written a byte, and has come back from that: it sleeps or spins."""
     words = [str(word) for word in command]
     with programs.running(*words, stdout=subprocess.PIPE, **options) as process:
         assert process.stdout
         assert len(process.stdout.read(1)) == 1
+        state, before = _state_and_ticks(process.pid)
+        end = time.monotonic() + 20
+        while state != "S" and _state_and_ticks(process.pid)[1] < before + 2:
+            assert time.monotonic() < end, "it does not get a CPU"
+            time.sleep(0.01)
+            state, _ = _state_and_ticks(process.pid)
         yield process
+
+
+def _state_and_ticks(pid: int) -> tuple[str, int]:
+    """How it stands, and its CPU time in user mode (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return fields[0], int(fields[11])
 
 
 @pytest.mark.parametrize("depth", [1, 10, 60, 123])

@@ -4,12 +4,16 @@ static volatile int calls;
 
 __attribute__((noipa)) int tinier(int value)
 {
-	for (int i = 0; i < 4; i++)
-		calls++;
+	calls++;
+	calls++;
 	return value;
 }
 
 __attribute__((noipa)) int tiny(int value)
 {
-	return tinier(value) + 1;
+	calls++;
+	calls++;
+	value = tinier(value);
+	calls++;
+	return value + 1;
 }
