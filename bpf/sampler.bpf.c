@@ -8,7 +8,7 @@ static __always_inline void walk_user_stack(struct unwinding *u, struct ranges *
 	if (!emit(u, first))
 		return;
 	for (int i = 0; i < MAX_FRAMES; i++) {
-		__u64 frame[2];
+		__u64 frame[2], fp = u->fp;
 
 		if (u->fp == 0) {
 			ends(u, STACK_COMPLETE);
@@ -23,14 +23,14 @@ static __always_inline void walk_user_stack(struct unwinding *u, struct ranges *
 			return;
 		}
 		u->ip = frame[1];
+		u->fp = frame[0];	/* before emit(): a walk that ends there may go on */
 		u->flags = IP_BEHIND;
 		if (!emit(u, first))
 			return;
 		u->by_frame_pointer++;
-		if (frame[0] && frame[0] <= u->fp) {
+		if (u->fp && u->fp <= fp) {
 			ends(u, STACK_BAD_FRAME_POINTER);
 			return;
 		}
-		u->fp = frame[0];
 	}
 }

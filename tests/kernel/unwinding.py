@@ -120,9 +120,9 @@ def ends(stacks: Counter[Stack]) -> Counter[StackEnd]:
 
 
 @contextlib.contextmanager
-def sampling(stand: Stand, frequency: int = 997) -> Iterator[Unwinding]:
+def sampling(stand: Stand, frequency: int = 997, **settings: object) -> Iterator[Unwinding]:
     """Loads the programs as the agent does, without a collector."""
-    stand.configure(frequency=frequency, window_seconds=10)
+    stand.configure(frequency=frequency, window_seconds=10, **settings)
     subprocess.run(stand.command(), check=True, timeout=60)
     pins = open_newest(str(stand.layout.pins))
     try:
