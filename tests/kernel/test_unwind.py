@@ -93,47 +93,7 @@ RUN_TIME = """
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-/* push %rbp; mov %rsp, %rbp; jmp . */
-static const unsigned char code[] = { 0x55, 0x48, 0x89, 0xe5, 0xeb, 0xfe };
-int main(void)
-{
-    char go;
-    if (write(1, "", 1) != 1 || read(0, &go, 1) != 1) return 1;
-    int all = PROT_READ | PROT_WRITE | PROT_EXEC;
-    void *made = mmap(0, 4096, all, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    memcpy(made, code, sizeof(code));
-    ((void (*)(void))made)();
-    return 0;
-}
-"""
-
-
-def test_code_made_since_the_walk_has_stacks_before_the_next(
-    unwinding: Unwinding, readable: Path
-) -> None:
-    """Written before it is run, so no fault of an instruction shows it: the sampler finds it."""
-    path = programs.build(readable / "run-time", RUN_TIME, *WITHOUT)
-    with started(path, stdin=subprocess.PIPE) as process:
-        known = [range(one.start, one.end) for one in unwinding.mappings(process.pid)]
-        unwinding.table_of(process.pid)
-        assert process.stdin
-        process.stdin.write(b"!")
-        process.stdin.close()
-        found = unwinding.stacks(process.pid)
-    made = {stack: n for stack, n in found.items() if stack.end is StackEnd.COMPLETE}
-    made = {
-        stack: n for stack, n in made.items() if not any(stack.addresses[0] in r for r in known)
-    }
-    assert sum(made.values()) > 0.95 * found.total()
-    assert {len(stack.addresses) for stack in made} == {5}
-
-
-CALLED = """
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-/* push %rbp; mov %rsp, %rbp; call *%rdi; pop %rbp; ret */
-static const unsigned char code[] = { 0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3 };
+static const unsigned char code[] = { CODE };
 static volatile unsigned long sink;
 __attribute__((noinline)) static void spin(void) { for (;;) sink++; }
 int main(void)
@@ -147,19 +107,47 @@ int main(void)
     return 0;
 }
 """
+SPINS = "-DCODE=0x55,0x48,0x89,0xe5,0xeb,0xfe"
+"""push %rbp; mov %rsp, %rbp; jmp ."""
+CALLS = "-DCODE=0x55,0x48,0x89,0xe5,0xff,0xd7,0x5d,0xc3"
+"""push %rbp; mov %rsp, %rbp; call *%rdi; pop %rbp; ret"""
+
+
+def let_go(process: subprocess.Popen[bytes]) -> None:
+    """From here on it makes its code and runs it."""
+    assert process.stdin
+    process.stdin.write(b"!")
+    process.stdin.close()
+
+
+def test_code_made_since_the_walk_has_stacks_before_the_next(
+    unwinding: Unwinding, readable: Path
+) -> None:
+    """Written before it is run, so no fault of an instruction shows it: the sampler finds it."""
+    path = programs.build(readable / "spins", RUN_TIME, SPINS, *WITHOUT)
+    with started(path, stdin=subprocess.PIPE) as process:
+        known = [range(one.start, one.end) for one in unwinding.mappings(process.pid)]
+        unwinding.table_of(process.pid)
+        let_go(process)
+        found = unwinding.stacks(process.pid)
+    made = {stack: n for stack, n in found.items() if stack.end is StackEnd.COMPLETE}
+    made = {
+        stack: n for stack, n in made.items() if not any(stack.addresses[0] in r for r in known)
+    }
+    assert sum(made.values()) > 0.95 * found.total()
+    assert {len(stack.addresses) for stack in made} == {5}
 
 
 def test_by_frame_pointers_a_walk_goes_on_where_it_ended(readable: Path) -> None:
-    path = programs.build(readable / "called", CALLED, "-O0")
+    """A caller that was discovered is shown once."""
+    path = programs.build(readable / "calls", RUN_TIME, CALLS, "-O0")
     with (
         make() as stand,
         sampling(stand, unwinding="frame_pointers") as unwinding,
         started(path, stdin=subprocess.PIPE) as process,
     ):
         known = [range(one.start, one.end) for one in unwinding.mappings(process.pid)]
-        assert process.stdin
-        process.stdin.write(b"!")
-        process.stdin.close()
+        let_go(process)
         found = unwinding.stacks(process.pid)
     spun = {stack: n for stack, n in found.items() if len(stack.addresses) > 2}
     assert sum(spun.values()) > 0.95 * found.total()
